@@ -1,0 +1,1 @@
+"""Queue and files in Supabase."""

@@ -1,0 +1,203 @@
+"""What happens in a run, as ordered facts: what the runner emits, the worker stores and the page shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.domain.execution import ExecutionOutcome
+from pythonic_assistant.domain.plan import Plan
+from pythonic_assistant.domain.verdict import Evidence, Outcome, Verdict
+
+Purpose = Literal["plan", "code", "fix", "verify", "probe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """The run has begun. `scripted` marks the demo, which no model answers."""
+
+    model: str
+    scripted: bool
+    sandbox: str
+    kind: Literal["run_started"] = "run_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCalled:
+    """A model was asked; written before the answer is there, so that waiting can be shown."""
+
+    purpose: Purpose
+    step_id: str | None = None
+    kind: Literal["model_called"] = "model_called"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReplied:
+    """The model answered. `usage` is of this one reply."""
+
+    purpose: Purpose
+    seconds: float
+    usage: Usage
+    step_id: str | None = None
+    kind: Literal["model_replied"] = "model_replied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanMade:
+    """The plan of the run."""
+
+    plan: Plan
+    kind: Literal["plan_made"] = "plan_made"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """Work on a step has begun."""
+
+    step_id: str
+    kind: Literal["step_started"] = "step_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRestored:
+    """A step that an earlier attempt had finished was rebuilt by running its recorded code again."""
+
+    step_id: str
+    kind: Literal["step_restored"] = "step_restored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeWritten:
+    """The model wrote code. `execution` counts from 1 within the step; above 1 it is a fix."""
+
+    step_id: str
+    execution: int
+    code: str
+    thought: str = ""
+    kind: Literal["code_written"] = "code_written"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputWritten:
+    """A piece of what running code writes, as it comes."""
+
+    step_id: str
+    execution: int
+    stream: Literal["stdout", "stderr"]
+    text: str
+    kind: Literal["output_written"] = "output_written"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeExecuted:
+    """An execution ended. `output` is stdout, stderr and the last value together, cut for reading."""
+
+    step_id: str
+    execution: int
+    outcome: ExecutionOutcome
+    output: str
+    error: str
+    seconds: float
+    kind: Literal["code_executed"] = "code_executed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished:
+    """A step ended. `code` is what succeeded, and what a later attempt runs again to rebuild its state."""
+
+    step_id: str
+    outcome: Literal["succeeded", "failed"]
+    code: str
+    output: str
+    executions: int
+    error: str = ""
+    kind: Literal["step_finished"] = "step_finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationStarted:
+    """A round of checks begins; rounds count from 1."""
+
+    round: int
+    kind: Literal["verification_started"] = "verification_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckExecuted:
+    """A check was executed."""
+
+    round: int
+    check: str
+    outcome: Outcome
+    detail: str
+    code: str
+    kind: Literal["check_executed"] = "check_executed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactSaved:
+    """A file was left by the task; `path` is where its copy is on the worker's host, for the worker only."""
+
+    name: str
+    path: str
+    media_type: str
+    bytes: int
+    sha256: str
+    kind: Literal["artifact_saved"] = "artifact_saved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """A sentence for the person: a retry, a downgrade, a limit that was hit."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+    kind: Literal["noted"] = "noted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSucceeded:
+    """The run ended with an answer; how sure it is, the verdict says."""
+
+    answer: str
+    verdict: Verdict
+    usage: Usage
+    kind: Literal["run_succeeded"] = "run_succeeded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed:
+    """The run ended without an answer that may be given.
+
+    Attributes:
+        error: what went wrong and what to do, in a few sentences.
+        retryable: whether the queue should try again by itself.
+        evidence: checks that refuted the answer, where that is why.
+    """
+
+    error: str
+    retryable: bool
+    usage: Usage
+    evidence: tuple[Evidence, ...] = ()
+    kind: Literal["run_failed"] = "run_failed"
+
+
+Event = (
+    RunStarted
+    | ModelCalled
+    | ModelReplied
+    | PlanMade
+    | StepStarted
+    | StepRestored
+    | CodeWritten
+    | OutputWritten
+    | CodeExecuted
+    | StepFinished
+    | VerificationStarted
+    | CheckExecuted
+    | ArtifactSaved
+    | Noted
+    | RunSucceeded
+    | RunFailed
+)

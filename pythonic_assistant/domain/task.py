@@ -1,0 +1,88 @@
+"""A task as its queue and its runner see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pythonic_assistant.domain.budget import Budget
+from pythonic_assistant.domain.files import InputFile
+from pythonic_assistant.domain.plan import Plan
+
+TaskState = Literal[
+    "scheduled", "held", "queued", "running", "waiting", "succeeded", "failed", "cancelled"
+]
+TaskKind = Literal["task", "probe"]
+FINAL_STATES: frozenset[TaskState] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file of a user in Storage; `storage_path` begins with the user's id."""
+
+    name: str
+    storage_path: str
+    media_type: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedStep:
+    """A step that an earlier attempt finished, with the code that rebuilds its state."""
+
+    step_id: str
+    code: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """What earlier attempts of the same task left: the plan, and the steps that were finished."""
+
+    plan: Plan
+    finished: tuple[FinishedStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """An earlier message of the thread."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedTask:
+    """A task that this worker holds. `(id, attempt)` fences every write about it."""
+
+    id: int
+    attempt: int
+    user_id: str
+    kind: TaskKind
+    prompt: str
+    thread_id: str | None
+    model: str | None
+    instructions: str
+    inputs: tuple[StoredFile, ...]
+    lease_until: datetime
+    resume: Resume | None = None
+    history: tuple[Exchange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """All that one run needs, and nothing of the database.
+
+    Attributes:
+        history: earlier messages of the thread, oldest first.
+        instructions: those of the assistant; may be empty.
+    """
+
+    prompt: str
+    kind: TaskKind = "task"
+    instructions: str = ""
+    files: tuple[InputFile, ...] = ()
+    history: tuple[Exchange, ...] = ()
+    budget: Budget = Budget()
+    resume: Resume | None = None

@@ -1,0 +1,185 @@
+"""What the agent asks of the world: small protocols, each with several adapters.
+
+Every method may be cancelled; a cancelled call leaves nothing running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.domain.conversation import Item, Reply
+from pythonic_assistant.domain.execution import Execution, VariableInfo
+from pythonic_assistant.domain.files import ArtifactFile, InputFile
+from pythonic_assistant.domain.event import Purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextWanted:
+    """The reply shall be words."""
+
+    kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeWanted:
+    """The reply shall hold one piece of Python."""
+
+    kind: Literal["code"] = "code"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonWanted:
+    """The reply shall be one JSON object of this schema (strict: all keys required, none added)."""
+
+    name: str
+    schema: Mapping[str, Any]
+    kind: Literal["json"] = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One question to a model: everything it may know is in here, nothing is kept by the server.
+
+    Attributes:
+        purpose: why the loop asks; for events and for the scripted model.
+        instructions: the stable prefix.
+        items: the conversation so far, oldest first; the same prefix as in the request before, so that
+            servers can cache it.
+        wanted: the form of the reply.
+        cache_key: the same for all requests of a run.
+    """
+
+    purpose: Purpose
+    instructions: str
+    items: Sequence[Item]
+    wanted: TextWanted | CodeWanted | JsonWanted
+    cache_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReply:
+    """A model's answer.
+
+    Attributes:
+        reply: to be appended to the conversation.
+        data: the JSON object for `JsonWanted` (parsed, not yet validated against the schema), else None.
+        usage: of this call, with `turns=1`.
+        notes: sentences for the person, such as a downgrade of the code format.
+    """
+
+    reply: Reply
+    data: Mapping[str, Any] | None
+    usage: Usage
+    notes: tuple[str, ...] = ()
+
+
+class Model(Protocol):
+    """A language model, or something that stands in for one."""
+
+    @property
+    def name(self) -> str:
+        """The model's name as its server knows it."""
+        ...
+
+    @property
+    def scripted(self) -> bool:
+        """True for the demo and for tests: no AI answers."""
+        ...
+
+    async def respond(self, request: ModelRequest) -> ModelReply:
+        """Ask once, with the retries that are worth it.
+
+        Raises:
+            ModelUnavailableError: no answer after the retries.
+            ModelRefusedError: bad key, unknown model, refused request.
+            ModelReplyError: an empty or unreadable reply.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxLimits:
+    """Limits of one session.
+
+    Attributes:
+        memory_bytes: of all processes of the session together, scratch files included.
+        processes: alive at the same time.
+        cpu_seconds: of each process, over the whole session.
+        disk_bytes: of the scratch folder.
+        inodes: files and folders in the scratch folder.
+        output_bytes: of stdout and stderr of one execution; what comes later is dropped.
+        open_files: per process.
+    """
+
+    memory_bytes: int = 1 << 30
+    processes: int = 64
+    cpu_seconds: int = 600
+    disk_bytes: int = 512 << 20
+    inodes: int = 20_000
+    output_bytes: int = 1 << 20
+    open_files: int = 256
+
+
+OnOutput = Callable[[Literal["stdout", "stderr"], str], None]
+
+
+class SandboxSession(Protocol):
+    """One task's isolated Python, with variables that live from one execution to the next."""
+
+    async def execute(self, code: str, *, timeout: float, on_output: OnOutput | None = None) -> Execution:
+        """Run code in the session's namespace.
+
+        At `timeout` seconds the code is interrupted (variables survive), a grace later it is killed.
+        Output is handed to `on_output` as it comes, decoded, on the event loop.
+
+        Raises:
+            SandboxDiedError: the session was already gone before this call.
+        """
+        ...
+
+    async def variables(self) -> tuple[VariableInfo, ...]:
+        """Describe the public variables that are alive, for the model.
+
+        Raises:
+            SandboxDiedError: the session is gone.
+        """
+        ...
+
+    async def collect(self, into: Path) -> tuple[ArtifactFile, ...]:
+        """Copy the regular files of the scratch folder into a folder of the host.
+
+        Symlinks, devices, hard links, hidden files and `inputs/` are left out. Files that do not fit
+        the size caps are left out too and named in `skipped`.
+        """
+        ...
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """One sentence for each file that the last `collect` left out although it looked like a result."""
+        ...
+
+    async def close(self) -> None:
+        """End every process of the session and free its disk. May be called twice."""
+        ...
+
+
+class Sandbox(Protocol):
+    """Makes sessions."""
+
+    @property
+    def tier(self) -> str:
+        """What isolates: "namespaces", "bwrap", "landlock", or "unsafe"."""
+        ...
+
+    async def open(self, *, inputs: Sequence[InputFile] = (), limits: SandboxLimits = SandboxLimits()) -> SandboxSession:
+        """Make a session whose current folder is its scratch folder, with `inputs/<name>` read-only in it.
+
+        Raises:
+            SandboxUnavailableError: this host cannot isolate code.
+            InvalidInputError: a limit is impossible or an input cannot be read.
+        """
+        ...
