@@ -12,9 +12,11 @@ from typing import Any, Literal, Protocol
 
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.conversation import Item, Reply
+from pythonic_assistant.domain.event import Purpose
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile, InputFile
-from pythonic_assistant.domain.event import Purpose
+from pythonic_assistant.domain.task import ClaimedTask
+from pythonic_assistant.domain.verdict import Evidence, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,11 +177,93 @@ class Sandbox(Protocol):
         """What isolates: "namespaces", "bwrap", "landlock", or "unsafe"."""
         ...
 
-    async def open(self, *, inputs: Sequence[InputFile] = (), limits: SandboxLimits = SandboxLimits()) -> SandboxSession:
+    async def open(
+        self, *, inputs: Sequence[InputFile] = (), limits: SandboxLimits = SandboxLimits()
+    ) -> SandboxSession:
         """Make a session whose current folder is its scratch folder, with `inputs/<name>` read-only in it.
 
         Raises:
             SandboxUnavailableError: this host cannot isolate code.
             InvalidInputError: a limit is impossible or an input cannot be read.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a claim brought.
+
+    Attributes:
+        next_due_seconds: until the next scheduled task is due, or None when none is scheduled.
+    """
+
+    tasks: tuple[ClaimedTask, ...]
+    next_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What every write about a running task names: a writer that was overtaken is refused."""
+
+    task_id: int
+    attempt: int
+
+
+LeaseStatus = Literal["ok", "cancel", "lost"]
+
+
+class TaskQueue(Protocol):
+    """Leases on tasks. Every method raises `StoreUnavailableError` when the database does not answer."""
+
+    async def claim(self, most: int) -> Claim:
+        """Claim up to `most` tasks; tasks whose lease has ended are taken back first."""
+        ...
+
+    async def heartbeat(self, held: Sequence[Fence]) -> Mapping[Fence, LeaseStatus]:
+        """Renew leases."""
+        ...
+
+    async def release(self, fence: Fence) -> bool:
+        """Give an unfinished task back at once, without a failure; False when the lease is lost."""
+        ...
+
+    async def confirm_cancel(self, fence: Fence) -> bool:
+        """Say that a task that was to be cancelled has been stopped; False when the lease is lost."""
+        ...
+
+
+class RunJournal(Protocol):
+    """Where a run's facts are written. Every method raises `StoreUnavailableError` as above.
+
+    Each returns False when the lease is lost: then the result must be dropped.
+    """
+
+    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+        """Store events `{"seq", "kind", "step_id", "at", "data"}`; the same seq twice is stored once."""
+        ...
+
+    async def finish(self, fence: Fence, *, answer: str, verdict: Verdict, usage: Usage) -> bool:
+        """End a task with its answer."""
+        ...
+
+    async def fail(
+        self, fence: Fence, *, error: str, retryable: bool, evidence: Sequence[Evidence], usage: Usage
+    ) -> bool:
+        """End an attempt without an answer."""
+        ...
+
+
+class FileStore(Protocol):
+    """Files of people in Storage. Both raise `StoreUnavailableError`."""
+
+    async def download(self, storage_path: str, into: Path, *, most_bytes: int) -> int:
+        """Copy a file to the host; returns its size.
+
+        Raises:
+            InvalidInputError: there is no such file, or it is larger than `most_bytes`.
+        """
+        ...
+
+    async def upload(self, path: Path, storage_path: str, media_type: str) -> None:
+        """Copy a file of the host to Storage, over what may be there."""
         ...

@@ -77,6 +77,7 @@ class RunRequest:
     Attributes:
         history: earlier messages of the thread, oldest first.
         instructions: those of the assistant; may be empty.
+        cache_key: the same for runs whose conversations begin alike, such as those of one thread.
     """
 
     prompt: str
@@ -86,3 +87,4 @@ class RunRequest:
     history: tuple[Exchange, ...] = ()
     budget: Budget = Budget()
     resume: Resume | None = None
+    cache_key: str = ""

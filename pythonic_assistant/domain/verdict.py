@@ -34,10 +34,15 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
 
 
-def verdict_of(evidence: tuple[Evidence, ...]) -> Verdict:
-    """Judge by executed checks alone: one failure refutes, and without any check nothing is proven."""
-    if not evidence:
-        return Verdict(kind="unverified")
+def verdict_of(*, claims: tuple[Evidence, ...], files: tuple[Evidence, ...] = ()) -> Verdict:
+    """Judge by executed checks alone.
+
+    One failure refutes. Without a check of what the answer claims nothing is proven: files that open say
+    nothing about the truth of the words.
+    """
+    evidence = (*claims, *files)
     if any(item.outcome == "failed" for item in evidence):
         return Verdict(kind="refuted", evidence=evidence)
+    if not claims:
+        return Verdict(kind="unverified", evidence=evidence)
     return Verdict(kind="proven", evidence=evidence)

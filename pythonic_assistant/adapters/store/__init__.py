@@ -1,1 +1,1 @@
-"""Queue and files in Supabase."""
+"""Queue, journal and files in Supabase, through its official client."""

@@ -1,0 +1,77 @@
+"""The runner: one run, in a process of its own. One request line on stdin, one JSON line for each event on stdout.
+
+It holds no more than the model's key, never touches the database, and ends when its worker does: the end of
+stdin is the sign.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+
+from pythonic_assistant.adapters.models.catalogue import ModelSettings, model_from
+from pythonic_assistant.adapters.sandbox import connect_sandbox
+from pythonic_assistant.agent import loop
+from pythonic_assistant.domain.errors import AssistantError
+from pythonic_assistant.domain.event import Event, RunFailed
+from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.wire import RunOrder, TimedEvent, read_order, write_event
+
+log = logging.getLogger("pythonic_assistant.runner")
+
+
+def emit(event: Event) -> None:
+    """Write an event line; blocks while the worker is behind, which is the back-pressure that is wanted."""
+    sys.stdout.buffer.write(write_event(TimedEvent(at=datetime.now(UTC), event=event)))
+    sys.stdout.buffer.flush()
+
+
+async def work(order: RunOrder) -> None:
+    """Run an order to its last event."""
+    model = model_from(_settings(order))
+    sandbox = connect_sandbox(order.sandbox_socket)
+    await loop.run(order.request, model=model, sandbox=sandbox, outbox=order.outbox, emit=emit)
+
+
+def _settings(order: RunOrder) -> ModelSettings | None:
+    if order.model is None:
+        return None
+    return ModelSettings(
+        model=order.model.model,
+        api_key=order.model.api_key,
+        base_url=order.model.base_url,
+        code_format=order.model.code_format,
+    )
+
+
+async def main() -> int:
+    """Wait for the request, run it, and end at once when the worker goes away."""
+    line = await asyncio.to_thread(sys.stdin.buffer.readline)
+    if not line:
+        return 0
+    running = asyncio.create_task(_answer(line), name="run")
+    watching = asyncio.create_task(asyncio.to_thread(sys.stdin.buffer.read), name="worker-watch")
+    await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        log.warning("the worker went away", extra={"action": "runner_stop"})
+        os._exit(3)  # the reading thread could not be joined, and nobody is left to report to
+    await running
+    sys.stdout.buffer.flush()
+    os._exit(0)  # the thread that watches stdin ends only with the process
+
+
+async def _answer(line: bytes) -> None:
+    try:
+        await work(read_order(line))
+    except AssistantError as error:
+        emit(RunFailed(error=str(error), retryable=False, usage=Usage()))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the worker to handle
+    sys.exit(asyncio.run(main()))

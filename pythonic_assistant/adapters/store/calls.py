@@ -1,0 +1,56 @@
+"""One call to Supabase: a deadline, and the client's many errors as the few of the project's tree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import httpx
+from postgrest.exceptions import APIError
+from storage3.exceptions import StorageApiError
+
+from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
+
+Result = TypeVar("Result")
+
+DEADLINE_SECONDS = 15.0
+"""Longer than a healthy call by two orders of magnitude, and no longer than a lease."""
+
+_TRANSIENT_SQLSTATE_CLASSES = ("08", "40", "53", "55", "57", "XX")
+"""Connection, rollback, resources, not in the needed state (lock), operator intervention, internal:
+https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+
+
+async def call(what: str, awaitable: Awaitable[Result], *, deadline: float = DEADLINE_SECONDS) -> Result:
+    """Await a call of the Supabase client.
+
+    Args:
+        what: the call in words, for the message of an error.
+        deadline: in seconds.
+
+    Raises:
+        StoreUnavailableError: no answer, or one that may be another later.
+        InvalidInputError: the database refuses the values; its own sentence is the message.
+    """
+    try:
+        async with asyncio.timeout(deadline):
+            return await awaitable
+    except (TimeoutError, httpx.TransportError) as error:
+        raise StoreUnavailableError(
+            f"Supabase did not answer when asked to {what}: {type(error).__name__}."
+        ) from error
+    except APIError as error:
+        code = str(error.code or "")
+        if code.startswith(_TRANSIENT_SQLSTATE_CLASSES) or not _is_sqlstate(code):
+            raise StoreUnavailableError(f"Supabase could not {what}: {error.message or code}.") from error
+        raise InvalidInputError(error.message or f"Supabase refused to {what} ({code}).") from error
+    except StorageApiError as error:
+        if str(error.status).startswith("5") or str(error.status) in {"408", "429"}:
+            raise StoreUnavailableError(f"Storage could not {what}: {error.message}.") from error
+        raise InvalidInputError(f"Storage refused to {what}: {error.message}.") from error
+
+
+def _is_sqlstate(code: str) -> bool:
+    """A five-character SQLSTATE; gateways answer with HTTP numbers, and PostgREST with `PGRST…`."""
+    return len(code) == 5 and code.isalnum()

@@ -1,0 +1,119 @@
+"""Rows of the database as values of the domain."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter
+
+from pythonic_assistant.domain.plan import Plan, Step
+from pythonic_assistant.domain.task import ClaimedTask, Exchange, FinishedStep, Resume, StoredFile, TaskKind
+from pythonic_assistant.ports import Claim
+
+
+class _File(BaseModel):
+    name: str
+    storage_path: str
+    media_type: str = "application/octet-stream"
+    bytes: int = 0
+
+
+class _Step(BaseModel):
+    step_id: str
+    title: str
+    goal: str
+    proof: str
+    depends_on: list[str]
+    state: str
+    code: str | None
+    output: str | None
+
+
+class _Exchange(BaseModel):
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class _Task(BaseModel):
+    id: int
+    attempt: int
+    user_id: str
+    kind: TaskKind
+    prompt: str
+    thread_id: str | None
+    model: str | None
+    instructions: str
+    inputs: list[_File]
+    lease_until: datetime
+    steps: list[_Step]
+    history: list[_Exchange]
+
+
+class _Claim(BaseModel):
+    tasks: list[_Task]
+    next_due_seconds: float | None
+
+
+_claims = TypeAdapter(_Claim)
+
+
+def read_claim(data: Any) -> Claim:
+    """Read what `claim_tasks` returned.
+
+    Raises:
+        pydantic.ValidationError: the database's functions are of another version than this code.
+    """
+    claim = _claims.validate_python(data)
+    return Claim(
+        tasks=tuple(_task(row) for row in claim.tasks), next_due_seconds=claim.next_due_seconds
+    )
+
+
+def _task(row: _Task) -> ClaimedTask:
+    return ClaimedTask(
+        id=row.id,
+        attempt=row.attempt,
+        user_id=row.user_id,
+        kind=row.kind,
+        prompt=row.prompt,
+        thread_id=row.thread_id,
+        model=row.model,
+        instructions=row.instructions,
+        inputs=tuple(
+            StoredFile(
+                name=file.name,
+                storage_path=file.storage_path,
+                media_type=file.media_type,
+                bytes=file.bytes,
+            )
+            for file in row.inputs
+        ),
+        lease_until=row.lease_until,
+        resume=_resume(row.steps),
+        history=tuple(Exchange(role=item.role, content=item.content) for item in row.history),
+    )
+
+
+def _resume(rows: list[_Step]) -> Resume | None:
+    if not rows:
+        return None
+    return Resume(
+        plan=Plan(
+            steps=tuple(
+                Step(
+                    id=row.step_id,
+                    title=row.title,
+                    goal=row.goal,
+                    proof=row.proof,
+                    depends_on=tuple(row.depends_on),
+                )
+                for row in rows
+            )
+        ),
+        finished=tuple(
+            FinishedStep(step_id=row.step_id, code=row.code, output=row.output or "")
+            for row in rows
+            if row.state == "succeeded" and row.code is not None
+        ),
+    )

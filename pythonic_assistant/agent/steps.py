@@ -1,0 +1,123 @@
+"""One step: write code, run it, read the error, mend it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pythonic_assistant.agent.dialogue import Dialogue
+from pythonic_assistant.agent.reading import output_of, table_of
+from pythonic_assistant.agent.workspace import Workspace
+from pythonic_assistant.domain.conversation import CodeResult, Said
+from pythonic_assistant.domain.errors import BudgetExceededError
+from pythonic_assistant.domain.event import (
+    CodeExecuted,
+    CodeWritten,
+    OutputWritten,
+    StepFinished,
+    StepStarted,
+)
+from pythonic_assistant.domain.execution import Execution
+from pythonic_assistant.domain.plan import Step
+from pythonic_assistant.ports import CodeWanted
+from pythonic_assistant.prompts.rendering import render
+
+LIVE_CHARACTERS = 64_000
+"""Of one execution's output, handed on as it comes; a loop that prints for ever must not fill the database."""
+
+
+async def work_on(
+    dialogue: Dialogue,
+    workspace: Workspace,
+    step: Step,
+    *,
+    prompt: str | None = None,
+    purpose: Literal["code", "fix"] = "code",
+) -> StepFinished:
+    """Work on a step until its code runs to its end or its executions are spent.
+
+    Args:
+        prompt: what to say to the model instead of the step's own words.
+
+    Returns the event that was emitted last; its outcome tells whether the step was reached.
+    """
+    dialogue.emit(StepStarted(step_id=step.id))
+    dialogue.add(
+        Said(text=prompt or render("step", step=step, variables=table_of(await workspace.variables())))
+    )
+    most = dialogue.budget.executions_per_step
+    finished = StepFinished(
+        step_id=step.id, outcome="failed", code="", output="", executions=0, error="No code was run."
+    )
+    for number in range(1, most + 1):
+        answer = await dialogue.ask(purpose if number == 1 else "fix", CodeWanted(), step_id=step.id)
+        code = answer.reply.code
+        if code is None or not code.strip():
+            dialogue.add(Said(text=render("no_code")))
+            continue
+        dialogue.emit(
+            CodeWritten(step_id=step.id, execution=number, code=code, thought=answer.reply.text.strip())
+        )
+        execution = await _run(dialogue, workspace, step.id, number, code)
+        output = output_of(execution)
+        succeeded = execution.outcome == "ok"
+        finished = StepFinished(
+            step_id=step.id,
+            outcome="succeeded" if succeeded else "failed",
+            code=code,
+            output=output,
+            executions=number,
+            error=execution.error,
+        )
+        if succeeded:
+            dialogue.add(CodeResult(text=render("success", output=output), call_id=answer.reply.call_id))
+            workspace.keep(code)
+            break
+        dialogue.add(
+            CodeResult(
+                text=render(
+                    "failure",
+                    outcome=execution.outcome,
+                    output=output,
+                    error=execution.error,
+                    variables=table_of(await workspace.variables()),
+                    executions_left=most - number,
+                    executions=most,
+                ),
+                call_id=answer.reply.call_id,
+            )
+        )
+    dialogue.emit(finished)
+    return finished
+
+
+async def _run(
+    dialogue: Dialogue, workspace: Workspace, step_id: str, number: int, code: str
+) -> Execution:
+    shown = 0
+
+    def relay(stream: Literal["stdout", "stderr"], text: str) -> None:
+        nonlocal shown
+        if shown > LIVE_CHARACTERS:
+            return
+        shown += len(text)
+        if shown > LIVE_CHARACTERS:
+            text = text[: len(text) - (shown - LIVE_CHARACTERS)] + "\n… the rest is not shown live …\n"
+        dialogue.emit(OutputWritten(step_id=step_id, execution=number, stream=stream, text=text))
+
+    seconds = min(dialogue.budget.execution_seconds, dialogue.seconds_left)
+    if seconds <= 0:
+        raise BudgetExceededError(
+            f"The limit of {dialogue.budget.seconds:g} seconds for one task is spent.", limit="seconds"
+        )
+    execution = await workspace.execute(code, timeout=seconds, on_output=relay)
+    dialogue.emit(
+        CodeExecuted(
+            step_id=step_id,
+            execution=number,
+            outcome=execution.outcome,
+            output=output_of(execution),
+            error=execution.error,
+            seconds=execution.seconds,
+        )
+    )
+    return execution

@@ -1,0 +1,170 @@
+"""`pythonic ask`: a task through the queue, followed to its end."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from pythonic_assistant.adapters.store.calls import call
+from pythonic_assistant.cli.account import SignedIn, account_of, sign_in
+from pythonic_assistant.cli.follow import follow
+from pythonic_assistant.cli.progress import Progress
+from pythonic_assistant.domain.errors import InvalidInputError
+from pythonic_assistant.settings import Settings
+
+BUCKET = "artifacts"
+FAILED_EXIT = 1
+TRANSFER_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What was typed."""
+
+    prompt: str
+    files: tuple[Path, ...] = ()
+    model: str | None = None
+    out: Path | None = None
+    as_json: bool = False
+
+
+async def ask(settings: Settings, question: Question) -> int:
+    """Ask, follow, print; returns 0 when the task succeeded."""
+    for path in question.files:
+        if not path.is_file():
+            raise InvalidInputError(f"There is no file {path}. Give the path of a file that exists.")
+    person = await sign_in(account_of(settings))
+    inputs = [await _upload(person, path) for path in question.files]
+    reply = await call(
+        "enqueue the task",
+        person.client.rpc(
+            "enqueue_task",
+            {
+                "prompt": question.prompt,
+                "inputs": inputs,
+                "model": question.model,
+                "dedupe_key": str(uuid4()),
+            },
+        ).execute(),
+    )
+    task_id = int(_row(reply.data)["id"])
+    progress = Progress(Console(stderr=True), quiet=question.as_json)
+    progress.asked(task_id)
+    task = await follow(person, task_id, progress.event)
+    artifacts = await _download_all(person, task_id, question.out or Path(f"task-{task_id}"))
+    if question.as_json:
+        sys.stdout.write(json.dumps(_result(task, artifacts), ensure_ascii=False, indent=2) + "\n")
+    else:
+        _show(task, artifacts)
+    return 0 if task["state"] == "succeeded" else FAILED_EXIT
+
+
+async def cancel(settings: Settings, task_id: int) -> int:
+    """Cancel a task of the person."""
+    person = await sign_in(account_of(settings))
+    reply = await call(
+        "cancel the task", person.client.rpc("cancel_task", {"task_id": task_id}).execute()
+    )
+    sys.stdout.write(f"Task {task_id}: {reply.data}\n")
+    return 0
+
+
+async def _upload(person: SignedIn, path: Path) -> dict[str, Any]:
+    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    content = path.read_bytes()
+    storage_path = f"{person.user_id}/uploads/{uuid4()}/file{path.suffix if path.suffix.isascii() else ''}"
+    await call(
+        f"upload {path.name}",
+        person.client.storage.from_(BUCKET).upload(storage_path, content, {"content-type": media_type}),
+        deadline=TRANSFER_SECONDS,
+    )
+    return {
+        "name": path.name,
+        "storage_path": storage_path,
+        "media_type": media_type,
+        "bytes": len(content),
+    }
+
+
+async def _download_all(person: SignedIn, task_id: int, folder: Path) -> list[dict[str, Any]]:
+    reply = await call(
+        "list the artifacts",
+        person.client.table("artifacts").select("*").eq("task_id", task_id).order("id").execute(),
+    )
+    saved: list[dict[str, Any]] = []
+    for row in _rows(reply.data):
+        content = await call(
+            f"download {row['name']}",
+            person.client.storage.from_(BUCKET).download(row["storage_path"]),
+            deadline=TRANSFER_SECONDS,
+        )
+        path = (folder / row["name"]).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise InvalidInputError(f"The artifact {row['name']} names a place outside of {folder}.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        saved.append(
+            {
+                "name": row["name"],
+                "path": str(path),
+                "media_type": row["media_type"],
+                "bytes": row["bytes"],
+            }
+        )
+    return saved
+
+
+def _result(task: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    usage = task["usage"] or {}
+    return {
+        "task_id": task["id"],
+        "state": task["state"],
+        "answer": task["answer"],
+        "error": task["error"],
+        "verdict": task["verdict"],
+        "evidence": [{key: item.get(key) for key in ("check", "outcome", "detail")} for item in task["evidence"]],
+        "artifacts": list(artifacts),
+        "usage": {key: usage.get(key) for key in ("turns", "input_tokens", "output_tokens", "cost")},
+        "attempts": task["attempt"],
+    }
+
+
+def _show(task: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]) -> None:
+    console = Console()
+    console.print()
+    if task["answer"]:
+        console.print(Markdown(str(task["answer"])))
+    if task["error"]:
+        console.print(str(task["error"]), style="red", markup=False)
+    words = {
+        "proven": ("✓ proven", "green"),
+        "refuted": ("✗ refuted", "red"),
+        "unverified": ("? unverified: no executed check shows that this is true", "yellow"),
+    }
+    text, style = words.get(str(task["verdict"]), (str(task["state"]), "red"))
+    console.print()
+    console.print(text, style=style)
+    if task["model_used"] == "scripted-demo":
+        console.print("scripted demo, no AI", style="yellow")
+    for item in task["evidence"]:
+        console.print(f"  {'✓' if item['outcome'] == 'passed' else '✗'} {item['check']}", markup=False)
+    for artifact in artifacts:
+        console.print(f"  → {artifact['path']} ({artifact['bytes']:,} bytes)", markup=False, highlight=False)
+
+
+def _row(data: Any) -> Mapping[str, Any]:
+    """A function that returns one row gives an object, or a list of one, depending on the server."""
+    return data[0] if isinstance(data, list) else data
+
+
+def _rows(data: Any) -> Sequence[Mapping[str, Any]]:
+    return data

@@ -1,0 +1,133 @@
+"""The bytes between worker and runner: one request line in, one JSON line for each event out.
+
+Pydantic reads them, because a line may come from a process that is being killed, or from a newer version.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from pythonic_assistant.domain.errors import InvalidInputError
+from pythonic_assistant.domain.event import Event
+from pythonic_assistant.domain.task import RunRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which model a runner shall use, and how to reach it.
+
+    Attributes:
+        api_key: empty where the server wants none.
+        base_url: None for the vendor's own address.
+        code_format: auto, custom, function or fence.
+    """
+
+    model: str
+    api_key: str = ""
+    base_url: str | None = None
+    code_format: Literal["auto", "custom", "function", "fence"] = "auto"
+
+    def __repr__(self) -> str:
+        return f"ModelConfig(model={self.model!r}, base_url={self.base_url!r}, api_key=…)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrder:
+    """What the worker writes to a runner: the request and the means.
+
+    Attributes:
+        model: None while none is configured; then only the scripted demo can answer.
+        sandbox_socket: where the worker's zygote listens.
+        outbox: folder for artifacts.
+    """
+
+    request: RunRequest
+    model: ModelConfig | None
+    sandbox_socket: Path
+    outbox: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedEvent:
+    """An event with the moment in which it happened."""
+
+    at: datetime
+    event: Event
+
+
+_orders: TypeAdapter[RunOrder] = TypeAdapter(RunOrder)
+_events: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+_timed: TypeAdapter[datetime] = TypeAdapter(datetime)
+
+LONGEST_LINE = 8 << 20
+"""Bytes of one line; an event is far smaller, because outputs are cut before they become events."""
+
+
+def write_order(order: RunOrder) -> bytes:
+    """One line."""
+    return _orders.dump_json(order) + b"\n"
+
+
+def read_order(line: bytes) -> RunOrder:
+    """Read a request line.
+
+    Raises:
+        InvalidInputError: it is not one.
+    """
+    try:
+        return _orders.validate_json(line)
+    except ValidationError as error:
+        raise InvalidInputError(f"The runner could not read its request: {_first(error)}") from error
+
+
+def write_event(timed: TimedEvent) -> bytes:
+    """One line."""
+    row = {"at": timed.at.isoformat(), "event": storable(_events.dump_python(timed.event, mode="python"))}
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+_lines: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
+
+
+def read_event(line: bytes) -> TimedEvent:
+    """Read an event line.
+
+    Raises:
+        InvalidInputError: it is not one.
+    """
+    try:
+        row = _lines.validate_json(line)
+        return TimedEvent(
+            at=_timed.validate_python(row.get("at")), event=_events.validate_python(row.get("event"))
+        )
+    except ValidationError as error:
+        raise InvalidInputError(f"The runner wrote a line that is no event: {_first(error)}") from error
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """The event's own fields as JSON values, without its kind."""
+    fields: dict[str, Any] = storable(_events.dump_python(event, mode="python"))
+    del fields["kind"]
+    return fields
+
+
+def storable(value: Any) -> Any:
+    """Replace what neither UTF-8 nor PostgreSQL's jsonb can hold: lone surrogates and the NUL character."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, (list, tuple)):
+        return [storable(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the line'}: {first['msg']}"

@@ -1,0 +1,106 @@
+"""Names on disk and in Storage, and the relay of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.domain.errors import StoreUnavailableError
+from pythonic_assistant.domain.event import Event, Noted, OutputWritten
+from pythonic_assistant.domain.verdict import Evidence, Verdict
+from pythonic_assistant.ports import Fence
+from pythonic_assistant.wire import TimedEvent
+from worker.names import storage_name, unique_names
+from worker.relay import Relay
+
+
+@pytest.mark.parametrize(
+    ("names", "made"),
+    [
+        (["a.csv", "a.csv", "a.csv"], ["a.csv", "a-2.csv", "a-3.csv"]),
+        (["../../etc/passwd", "..\\win.ini"], ["passwd", "win.ini"]),
+        ([".env", "...", ""], ["env", "file", "file-2"]),
+        (["a\0b.txt"], ["ab.txt"]),
+        (["é" * 300 + ".csv"], ["é" * 98 + ".csv"]),
+    ],
+)
+def test_input_names_are_safe_and_unique(names: list[str], made: list[str]) -> None:
+    assert unique_names(names) == made
+
+
+def test_storage_keys_keep_to_what_storage_takes_and_stay_apart() -> None:
+    assert storage_name("out/plot 1.png") == "out/plot 1.png"
+    assert storage_name("größe.png") == "gr_f6__df_e.png"
+    assert storage_name("a#b") != storage_name("a%b")
+
+
+class Journal:
+    """Keeps what it is given; refuses the first `down` calls, and everything once `lost`."""
+
+    def __init__(self, down: int = 0, lost: bool = False) -> None:
+        self.down, self.lost = down, lost
+        self.batches: list[list[Mapping[str, Any]]] = []
+
+    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+        await asyncio.sleep(0.01)
+        if self.down:
+            self.down -= 1
+            raise StoreUnavailableError("away")
+        if self.lost:
+            return False
+        self.batches.append(list(events))
+        return True
+
+    async def finish(self, fence: Fence, *, answer: str, verdict: Verdict, usage: Usage) -> bool:
+        raise AssertionError
+
+    async def fail(
+        self, fence: Fence, *, error: str, retryable: bool, evidence: Sequence[Evidence], usage: Usage
+    ) -> bool:
+        raise AssertionError
+
+
+def at(event: Event) -> TimedEvent:
+    return TimedEvent(at=datetime.now(UTC), event=event)
+
+
+def output(text: str, stream: Any = "stdout") -> TimedEvent:
+    return at(OutputWritten(step_id="s1", execution=1, stream=stream, text=text))
+
+
+async def relayed(journal: Journal, *events: TimedEvent) -> Relay:
+    relay = Relay(journal, Fence(7, 1))
+    task = asyncio.create_task(relay.run())
+    for event in events:
+        relay.put(event)
+    async with asyncio.timeout(5):
+        await relay.drained()
+    task.cancel()
+    await asyncio.wait({task})
+    return relay
+
+
+async def test_events_are_numbered_without_gaps_and_output_is_joined() -> None:
+    journal = Journal()
+    await relayed(
+        journal, at(Noted(text="a")), output("1"), output("2"), output("3", "stderr"), at(Noted(text="b"))
+    )
+    rows = [row for batch in journal.batches for row in batch]
+    assert [row["seq"] for row in rows] == [1, 2, 3, 4]
+    assert [row["data"]["text"] for row in rows] == ["a", "12", "3", "b"]
+
+
+async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost() -> None:
+    journal = Journal(down=2)
+    await relayed(journal, *[at(Noted(text=str(number))) for number in range(5)])
+    assert [row["data"]["text"] for batch in journal.batches for row in batch] == list("01234")
+
+
+async def test_a_lost_lease_ends_the_relay() -> None:
+    relay = await relayed(Journal(lost=True), at(Noted(text="a")))
+    assert relay.lost.is_set()

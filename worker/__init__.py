@@ -1,0 +1,1 @@
+"""The worker: claims tasks, launches a runner for each attempt, and writes what happens into the database."""

@@ -1,0 +1,211 @@
+"""`python -m worker`: the composition root of the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from hypercorn.asyncio import serve as serve_http
+from hypercorn.config import Config
+from supabase import AsyncClient, AsyncClientOptions, acreate_client
+
+from pythonic_assistant import __version__
+from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
+from pythonic_assistant.adapters.sandbox import ZygoteProcess
+from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
+from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
+from pythonic_assistant.domain.errors import AssistantError, ConfigurationError, SandboxUnavailableError
+from pythonic_assistant.domain.task import ClaimedTask
+from pythonic_assistant.settings import Settings, load_settings
+from pythonic_assistant.wire import ModelConfig
+from worker.app import Readiness, create_app
+from worker.attempt import Attempt
+from worker.config import WorkerConfig
+from worker.engine import Engine
+from worker.logs import log_to_stderr
+from worker.runner import SpareRunner
+
+log = logging.getLogger("worker")
+
+
+def config_of(settings: Settings) -> WorkerConfig:
+    """What the worker needs of the settings.
+
+    Raises:
+        ConfigurationError: address or key of Supabase is missing.
+    """
+    if settings.supabase_url is None or settings.supabase_secret_key is None:
+        raise ConfigurationError(
+            "A worker by itself needs SUPABASE_URL and SUPABASE_SECRET_KEY; `make run` sets both by itself."
+        )
+    model = None
+    if settings.model_configured and settings.model is not None:
+        model = ModelConfig(
+            model=settings.model,
+            api_key=settings.openai_api_key.reveal() if settings.openai_api_key else "",
+            base_url=settings.openai_base_url,
+            code_format=settings.code_format,
+        )
+    return WorkerConfig(
+        supabase_url=settings.supabase_url,
+        supabase_key=settings.supabase_secret_key.reveal(),
+        home=settings.home / "worker",
+        model=model,
+        slots=settings.slots,
+        labels=settings.labels,
+    )
+
+
+class Worker:
+    """One worker process: its parts, and what can be seen of them."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.id = uuid4()
+        self.started_at = datetime.now(UTC)
+        self.engine: Engine | None = None
+        self.sandbox_tier = "starting"
+        self.sandbox_problem = "The sandbox is starting."
+
+    def look(self) -> Readiness:
+        """How the worker is, now."""
+        return Readiness(
+            engine=self.engine,
+            sandbox=self.sandbox_tier,
+            sandbox_problem=self.sandbox_problem,
+            model=self.config.model.model if self.config.model else None,
+        )
+
+    def presence(self) -> dict[str, object]:
+        """What everyone who is signed in may see of this worker."""
+        return {
+            "worker": str(self.id),
+            "host": platform.node(),
+            "version": __version__,
+            "slots": self.config.slots,
+            "labels": list(self.config.labels),
+            "model": self.config.model.model if self.config.model else None,
+            "sandbox": self.sandbox_tier,
+            "started_at": self.started_at.isoformat(),
+        }
+
+    async def work(self, stopped: asyncio.Event) -> None:
+        """Claim and run tasks until `stopped`, then give back what is unfinished."""
+        folder = self.config.home / "runs"
+        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        zygote = ZygoteProcess(self.config.home / "sandbox.sock")
+        try:
+            await zygote.start()
+        except SandboxUnavailableError as error:
+            # Without isolation no task is claimed: another worker may be able to, and the page says why.
+            self.sandbox_tier, self.sandbox_problem = "unavailable", str(error)
+            log.error("no sandbox", extra={"action": "sandbox_unavailable", "reason": str(error)})  # noqa: TRY400
+            await stopped.wait()
+            return
+        self.sandbox_tier, self.sandbox_problem = zygote.tier, ""
+        client = await acreate_client(
+            self.config.supabase_url,
+            self.config.supabase_key,
+            AsyncClientOptions(auto_refresh_token=False, persist_session=False),
+        )
+        runners = SpareRunner(self.config.home / "runner.log", folder)
+        try:
+            runners.prepare()
+            await self._serve(client, runners, zygote.socket_path, stopped)
+        finally:
+            await runners.close()
+            await zygote.stop()
+
+    async def _serve(
+        self, client: AsyncClient, runners: SpareRunner, sandbox_socket: Path, stopped: asyncio.Event
+    ) -> None:
+        queue = SupabaseQueue(
+            client, worker=self.id, lease_seconds=self.config.lease_seconds, queue=self.config.queue
+        )
+        files = SupabaseFiles(client)
+
+        def attempt_of(task: ClaimedTask) -> Attempt:
+            return Attempt(
+                task,
+                config=self.config,
+                queue=queue,
+                journal=queue,
+                files=files,
+                runners=runners,
+                sandbox_socket=sandbox_socket,
+            )
+
+        engine = Engine(config=self.config, queue=queue, journal=queue, attempt_of=attempt_of)
+        self.engine = engine
+        line = RealtimeLine(
+            url=self.config.supabase_url,
+            key=self.config.supabase_key,
+            subscriptions=(
+                Subscription(
+                    topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel}
+                ),
+                Subscription(topic="workers", presence=self.presence, presence_key=str(self.id)),
+            ),
+            on_up=_set_realtime(engine, up=True),
+            on_down=_set_realtime(engine, up=False),
+        )
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(line.keep(), name="realtime")
+            draining = group.create_task(_drain_when(stopped, engine), name="drain")
+            await engine.serve()
+            keeping.cancel()
+            draining.cancel()
+
+
+def _set_realtime(engine: Engine, *, up: bool) -> Callable[[], None]:
+    def changed() -> None:
+        engine.condition.realtime = up
+        if up:
+            engine.wake()  # hints that were lost meanwhile
+
+    return changed
+
+
+async def _drain_when(stopped: asyncio.Event, engine: Engine) -> None:
+    await stopped.wait()
+    log.info("draining", extra={"action": "drain", "running": len(engine.running)})
+    engine.drain()
+
+
+async def main() -> int:
+    """Run one worker until SIGTERM or SIGINT."""
+    log_to_stderr()
+    settings = load_settings(os.environ, None, role="worker")
+    worker = Worker(config_of(settings))
+    stopped = asyncio.Event()
+    running_loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running_loop.add_signal_handler(number, stopped.set)
+
+    http = Config()
+    http.bind = [f"127.0.0.1:{settings.api_port}"]
+    http.accesslog = None
+    ended = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(
+            serve_http(create_app(worker.look), http, shutdown_trigger=ended.wait),  # pyright: ignore[reportArgumentType]
+            name="http",
+        )
+        await worker.work(stopped)
+        ended.set()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except AssistantError as mistake:
+        sys.exit(str(mistake))

@@ -1,0 +1,64 @@
+"""The worker's HTTP API: is it alive, is it ready, and what does it do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from quart import Quart
+
+from worker.engine import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """What has to be there before tasks can run; `sandbox_problem` is empty when code can be isolated."""
+
+    engine: Engine | None
+    sandbox: str
+    sandbox_problem: str
+    model: str | None
+
+
+def create_app(look: Callable[[], Readiness]) -> Quart:
+    """Make the app.
+
+    Args:
+        look: tells how the worker is, now.
+    """
+    app = Quart("worker")
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def readyz() -> tuple[dict[str, Any], int]:  # pyright: ignore[reportUnusedFunction]
+        """200 when tasks can be claimed and run; else 503 and why."""
+        state = look()
+        problems: list[str] = []
+        if state.engine is None:
+            problems.append("The worker is starting.")
+        else:
+            if not state.engine.condition.database:
+                problems.append("Supabase does not answer.")
+            if state.engine.condition.draining:
+                problems.append("The worker is stopping.")
+        if state.sandbox_problem:
+            problems.append(state.sandbox_problem)
+        body: dict[str, Any] = {
+            "ready": not problems,
+            "problems": problems,
+            "model": state.model,
+            "sandbox": state.sandbox,
+        }
+        if state.engine is not None:
+            body["condition"] = asdict(state.engine.condition)
+            body["running"] = [
+                {"task_id": fence.task_id, "attempt": fence.attempt} for fence in state.engine.running
+            ]
+        return body, 200 if not problems else 503
+
+    return app

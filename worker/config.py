@@ -1,0 +1,43 @@
+"""What a worker is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pythonic_assistant.domain.budget import Budget
+from pythonic_assistant.wire import ModelConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Settings of one worker.
+
+    Attributes:
+        supabase_key: the secret key.
+        home: state folder; runs have their folders below it while they last.
+        model: None while none is configured: then only the scripted demo answers.
+        slots: how many tasks run at once.
+        lease_seconds: how long a claim holds without a heartbeat.
+        beat_seconds: between two heartbeats; three fit into a lease.
+        poll_seconds: between two claims when no hint came; hints can be lost.
+        drain_seconds: how long a stop waits for the database to take unfinished tasks back.
+        input_bytes: the largest file that a person may give.
+    """
+
+    supabase_url: str
+    supabase_key: str
+    home: Path
+    model: ModelConfig | None = None
+    slots: int = 4
+    labels: tuple[str, ...] = ()
+    queue: str = "default"
+    lease_seconds: float = 15.0
+    beat_seconds: float = 4.0
+    poll_seconds: float = 5.0
+    drain_seconds: float = 8.0
+    input_bytes: int = 1 << 30
+    budget: Budget = Budget()
+
+    def __repr__(self) -> str:
+        return f"WorkerConfig({self.supabase_url!r}, slots={self.slots}, home={str(self.home)!r}, key=…)"

@@ -1,0 +1,36 @@
+"""File names that are safe on the worker's disk and in Storage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_UNSAFE_FOR_STORAGE = re.compile(r"[^\w/!\-.*'() &$@=;:+,?]", re.ASCII)
+"""What Supabase Storage refuses in a key:
+https://supabase.com/docs/guides/storage/uploads/file-limits — the set of its `isValidKey`."""
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Make base names for a folder: no path, not hidden, at most 200 bytes, none twice.
+
+    Later ones get a number before their ending: data.csv, data-2.csv.
+    """
+    taken: set[str] = set()
+    made: list[str] = []
+    for name in names:
+        base = name.replace("\\", "/").rsplit("/", 1)[-1].replace("\0", "").strip().lstrip(".") or "file"
+        stem, dot, ending = base.rpartition(".")
+        stem, ending = (stem, dot + ending) if dot and len(ending) <= 20 else (base, "")
+        stem = stem.encode()[: 200 - len(ending.encode())].decode(errors="ignore")
+        candidate, number = stem + ending, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{stem}-{number}{ending}"
+        taken.add(candidate)
+        made.append(candidate)
+    return made
+
+
+def storage_name(name: str) -> str:
+    """A key for Storage made from an artifact's name; letters it does not take become their code points."""
+    return _UNSAFE_FOR_STORAGE.sub(lambda match: f"_{ord(match.group()):x}_", name)
