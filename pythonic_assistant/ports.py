@@ -69,7 +69,7 @@ class ModelReply:
     Attributes:
         reply: to be appended to the conversation.
         data: the JSON object for `JsonWanted` (parsed, not yet validated against the schema), else None.
-        usage: of this call, with `turns=1`.
+        usage: of this call; `turns` is 1, or 2 when an unreadable reply was asked for again.
         notes: sentences for the person, such as a downgrade of the code format.
     """
 

@@ -19,7 +19,7 @@ from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
-from pythonic_assistant.adapters.sandbox import ZygoteProcess
+from pythonic_assistant.adapters.sandbox import zygote_sandbox
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.domain.errors import AssistantError, ConfigurationError, SandboxUnavailableError
@@ -101,16 +101,19 @@ class Worker:
         """Claim and run tasks until `stopped`, then give back what is unfinished."""
         folder = self.config.home / "runs"
         await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        zygote = ZygoteProcess(self.config.home / "sandbox.sock")
+        socket_path = self.config.home / "sandbox" / "zygote.sock"
+        await asyncio.to_thread(socket_path.parent.mkdir, mode=0o700, exist_ok=True)
         try:
-            await zygote.start()
+            async with zygote_sandbox(socket_path) as sandbox:
+                self.sandbox_tier, self.sandbox_problem = sandbox.tier, ""
+                await self._serve(folder, socket_path, stopped)
         except SandboxUnavailableError as error:
-            # Without isolation no task is claimed: another worker may be able to, and the page says why.
+            # Without isolation no task is claimed: another worker may be able to, and `/readyz` says why.
             self.sandbox_tier, self.sandbox_problem = "unavailable", str(error)
             log.error("no sandbox", extra={"action": "sandbox_unavailable", "reason": str(error)})  # noqa: TRY400
             await stopped.wait()
-            return
-        self.sandbox_tier, self.sandbox_problem = zygote.tier, ""
+
+    async def _serve(self, folder: Path, sandbox_socket: Path, stopped: asyncio.Event) -> None:
         client = await acreate_client(
             self.config.supabase_url,
             self.config.supabase_key,
@@ -119,12 +122,11 @@ class Worker:
         runners = SpareRunner(self.config.home / "runner.log", folder)
         try:
             runners.prepare()
-            await self._serve(client, runners, zygote.socket_path, stopped)
+            await self._claim_and_run(client, runners, sandbox_socket, stopped)
         finally:
             await runners.close()
-            await zygote.stop()
 
-    async def _serve(
+    async def _claim_and_run(
         self, client: AsyncClient, runners: SpareRunner, sandbox_socket: Path, stopped: asyncio.Event
     ) -> None:
         queue = SupabaseQueue(
