@@ -219,6 +219,10 @@ class TaskQueue(Protocol):
         """Claim up to `most` tasks; tasks whose lease has ended are taken back first."""
         ...
 
+    async def recover(self) -> int:
+        """Take back what a former process of this worker held; returns how many tasks."""
+        ...
+
     async def heartbeat(self, held: Sequence[Fence]) -> Mapping[Fence, LeaseStatus]:
         """Renew leases."""
         ...

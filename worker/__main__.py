@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID
 
 from hypercorn.asyncio import serve as serve_http
 from hypercorn.config import Config
@@ -30,6 +30,7 @@ from worker.app import Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.engine import Engine
+from worker.identity import identity
 from worker.logs import log_to_stderr
 from worker.runner import SpareRunner
 
@@ -67,9 +68,9 @@ def config_of(settings: Settings) -> WorkerConfig:
 class Worker:
     """One worker process: its parts, and what can be seen of them."""
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, identifier: UUID) -> None:
         self.config = config
-        self.id = uuid4()
+        self.id = identifier
         self.started_at = datetime.now(UTC)
         self.engine: Engine | None = None
         self.sandbox_tier = "starting"
@@ -186,14 +187,21 @@ async def main() -> int:
     """Run one worker until SIGTERM or SIGINT."""
     log_to_stderr()
     settings = load_settings(os.environ, None, role="worker")
-    worker = Worker(config_of(settings))
+    config = config_of(settings)
+    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with identity(config.home) as identifier:
+        return await serve(Worker(config, identifier), settings.api_port)
+
+
+async def serve(worker: Worker, port: int) -> int:
+    """Work and answer HTTP until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     running_loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running_loop.add_signal_handler(number, stopped.set)
 
     http = Config()
-    http.bind = [f"127.0.0.1:{settings.api_port}"]
+    http.bind = [f"127.0.0.1:{port}"]
     http.accesslog = None
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:

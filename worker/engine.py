@@ -94,12 +94,17 @@ class Engine:
 
     async def _claim(self, attempts: asyncio.TaskGroup) -> None:
         wait = 1.0
+        recovered = False
         while not self._drain.is_set():
             self._wake.clear()
             free = self._config.slots - len(self._running)
             due: float | None = None
             if free > 0:
                 try:
+                    if not recovered:
+                        count = await self._queue.recover()
+                        recovered = True
+                        log.info("recovered", extra={"action": "recovered", "tasks": count})
                     claim = await self._queue.claim(free)
                 except StoreUnavailableError as error:
                     self.condition.database = False

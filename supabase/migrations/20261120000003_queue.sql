@@ -269,38 +269,72 @@ comment on function pythonic.retry_task(bigint, boolean) is 'Queues an ended tas
 -- For workers
 -- ---------------------------------------------------------------------------------------------------------
 
+create function pythonic.take_back(p_task bigint) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+    v_task public.tasks;
+begin
+    update public.tasks t set
+        state = case
+            when t.cancel_requested_at is not null then 'cancelled'
+            when t.failures + 1 >= t.max_failures then 'failed'
+            else 'queued'
+        end,
+        failures = t.failures + 1, worker_id = null, lease_until = null,
+        finished_at = case
+            when t.cancel_requested_at is not null or t.failures + 1 >= t.max_failures then now()
+        end,
+        error = case when t.cancel_requested_at is null and t.failures + 1 >= t.max_failures then format(
+            'The worker was lost %s times while it ran this task. Retry it, or look into the worker''s log.',
+            t.failures + 1) else t.error end
+    where t.id = p_task and t.state = 'running'
+    returning * into v_task;
+    if v_task.state in ('cancelled', 'failed') then
+        perform pythonic.promote_held(v_task.user_id);
+    end if;
+end
+$$;
+comment on function pythonic.take_back(bigint) is 'Takes a running task from a worker that is gone. Counts a failure, because the task itself may have killed it.';
+
 create function pythonic.reap_tasks() returns integer
 language plpgsql security definer set search_path = '' set jit = off
 as $$
 declare
-    v_task public.tasks;
+    v_id bigint;
     v_count integer := 0;
 begin
-    for v_task in
-        select * from public.tasks t where t.state = 'running' and t.lease_until < now()
+    for v_id in
+        select t.id from public.tasks t where t.state = 'running' and t.lease_until < now()
         order by t.id limit 100 for update skip locked
     loop
+        perform pythonic.take_back(v_id);
         v_count := v_count + 1;
-        if v_task.cancel_requested_at is not null then
-            update public.tasks set state = 'cancelled', finished_at = now(), worker_id = null, lease_until = null
-                where id = v_task.id;
-            perform pythonic.promote_held(v_task.user_id);
-        elsif v_task.failures + 1 >= v_task.max_failures then
-            update public.tasks set state = 'failed', finished_at = now(), worker_id = null, lease_until = null,
-                failures = failures + 1,
-                error = format('The worker was lost %s times while it ran this task. Retry it, or look into the worker''s log.',
-                    v_task.failures + 1)
-                where id = v_task.id;
-            perform pythonic.promote_held(v_task.user_id);
-        else
-            update public.tasks set state = 'queued', worker_id = null, lease_until = null,
-                failures = failures + 1 where id = v_task.id;
-        end if;
     end loop;
     return v_count;
 end
 $$;
 comment on function pythonic.reap_tasks() is 'Takes tasks back whose lease has ended. Returns how many.';
+
+create function pythonic.recover_tasks(p_worker uuid) returns integer
+language plpgsql security definer set search_path = '' set jit = off
+as $$
+declare
+    v_id bigint;
+    v_count integer := 0;
+begin
+    for v_id in
+        select t.id from public.tasks t where t.state = 'running' and t.worker_id = p_worker
+        order by t.id for update
+    loop
+        perform pythonic.take_back(v_id);
+        v_count := v_count + 1;
+    end loop;
+    return v_count;
+end
+$$;
+comment on function pythonic.recover_tasks(uuid) is
+    'For a worker that starts again: takes back what its former process held, without waiting for the leases. Returns how many.';
 
 create function pythonic.claim_tasks(p_worker uuid, p_queue text, p_limit integer, p_lease_seconds double precision)
 returns jsonb
@@ -567,6 +601,9 @@ comment on function public.retry_task(bigint, boolean) is 'Queues an ended task 
 create function public.claim_tasks(worker uuid, queue text, most integer, lease_seconds double precision) returns jsonb
     language sql security invoker set search_path = '' as $$ select pythonic.claim_tasks(worker, queue, most, lease_seconds) $$;
 comment on function public.claim_tasks(uuid, text, integer, double precision) is 'For workers: claims tasks.';
+create function public.recover_tasks(worker uuid) returns integer
+    language sql security invoker set search_path = '' as $$ select pythonic.recover_tasks(worker) $$;
+comment on function public.recover_tasks(uuid) is 'For workers: takes back what a former process of this worker held.';
 create function public.heartbeat_tasks(worker uuid, tasks jsonb, lease_seconds double precision) returns jsonb
     language sql security invoker set search_path = '' as $$ select pythonic.heartbeat_tasks(worker, tasks, lease_seconds) $$;
 comment on function public.heartbeat_tasks(uuid, jsonb, double precision) is 'For workers: renews leases.';
@@ -592,14 +629,14 @@ comment on function public.confirm_cancel(uuid, bigint, integer) is 'For workers
 
 revoke all on all functions in schema pythonic from public;
 revoke all on function public.enqueue_task, public.cancel_task, public.retry_task, public.claim_tasks,
-    public.heartbeat_tasks, public.append_events, public.finish_task, public.fail_task, public.release_task,
+    public.recover_tasks, public.heartbeat_tasks, public.append_events, public.finish_task, public.fail_task, public.release_task,
     public.confirm_cancel from public, anon, authenticated;
 
 grant usage on schema pythonic to authenticated, service_role;
 grant execute on function public.enqueue_task to authenticated, service_role;
 grant execute on function public.cancel_task, public.retry_task, pythonic.cancel_task, pythonic.retry_task
     to authenticated, service_role;
-grant execute on function public.claim_tasks, public.heartbeat_tasks, public.append_events, public.finish_task,
+grant execute on function public.claim_tasks, public.recover_tasks, public.heartbeat_tasks, public.append_events, public.finish_task,
     public.fail_task, public.release_task, public.confirm_cancel to service_role;
-grant execute on function pythonic.claim_tasks, pythonic.heartbeat_tasks, pythonic.append_events,
+grant execute on function pythonic.claim_tasks, pythonic.recover_tasks, pythonic.heartbeat_tasks, pythonic.append_events,
     pythonic.finish_task, pythonic.fail_task, pythonic.release_task, pythonic.confirm_cancel to service_role;

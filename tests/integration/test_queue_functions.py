@@ -163,6 +163,19 @@ async def test_a_worker_lost_again_and_again_fails_the_task_in_words(queue: Queu
     assert "lost 3 times" in row["error"]
 
 
+async def test_a_worker_that_starts_again_takes_its_own_tasks_back_at_once(queue: Queue) -> None:
+    person = await queue.person()
+    mine, other, cancelled = await queue.add(person), await queue.add(person), await queue.add(person)
+    await queue.claim(1)
+    await queue.claim(1, worker=uuid4())
+    await queue.claim(1)
+    await queue.call("cancel_task", cancelled)
+    assert await queue.call("recover_tasks", queue.worker) == 2
+    assert [await queue.state(task) for task in (mine, other, cancelled)] == ["queued", "running", "cancelled"]
+    assert (await queue.task(mine))["failures"] == 1
+    assert not await queue.finish(mine, 1)
+
+
 async def test_a_failure_comes_back_later_each_time_longer_until_it_is_final(queue: Queue) -> None:
     task = await queue.add(await queue.person())
     for wait in (5, 10):

@@ -42,6 +42,10 @@ class SupabaseQueue:
             )
         )
 
+    async def recover(self) -> int:
+        """As `ports.TaskQueue.recover`."""
+        return int(await self._rpc("recover_tasks", {}))
+
     async def heartbeat(self, held: Sequence[Fence]) -> Mapping[Fence, LeaseStatus]:
         """As `ports.TaskQueue.heartbeat`."""
         rows = await self._rpc(

@@ -1,0 +1,1 @@
+"""Everything started as a person starts it."""
