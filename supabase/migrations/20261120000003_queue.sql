@@ -52,11 +52,11 @@ begin
         new.user_id := v_people[1];
     end if;
     if new.prompt is null or btrim(new.prompt) = '' then
-        raise exception 'The prompt is empty: write what should be done.' using errcode = 'check_violation';
+        raise exception 'The prompt is empty: write what should be done.' using errcode = 'invalid_parameter_value';
     end if;
     if char_length(new.prompt) > 20000 then
         raise exception 'The prompt has % characters; at most 20,000 are allowed. Put long material into a file.',
-            char_length(new.prompt) using errcode = 'check_violation';
+            char_length(new.prompt) using errcode = 'invalid_parameter_value';
     end if;
     if new.thread_id is not null and not exists (
         select 1 from public.threads th where th.id = new.thread_id and th.user_id = new.user_id
@@ -79,7 +79,7 @@ begin
             or coalesce(v_file ->> 'storage_path', '') not like new.user_id::text || '/%'
             or (v_file ->> 'storage_path') like '%..%' then
             raise exception 'Each of inputs needs a name and a storage_path that begins with the person''s id.'
-                using errcode = 'check_violation';
+                using errcode = 'invalid_parameter_value';
         end if;
     end loop;
 
@@ -220,7 +220,7 @@ begin
     select * into v_task from public.tasks t
         where t.id = p_task and (auth.uid() is null or t.user_id = auth.uid()) for update;
     if not found then
-        raise exception 'There is no task % of yours.', p_task using errcode = 'no_data_found';
+        raise exception 'There is no task % of yours.', p_task using errcode = 'insufficient_privilege';
     end if;
     if v_task.state in ('succeeded', 'failed', 'cancelled') then return v_task.state; end if;
     if v_task.state = 'running' then
@@ -243,11 +243,11 @@ begin
     select * into v_task from public.tasks t
         where t.id = p_task and (auth.uid() is null or t.user_id = auth.uid()) for update;
     if not found then
-        raise exception 'There is no task % of yours.', p_task using errcode = 'no_data_found';
+        raise exception 'There is no task % of yours.', p_task using errcode = 'insufficient_privilege';
     end if;
     if v_task.state not in ('succeeded', 'failed', 'cancelled') then
         raise exception 'Task % is %, so there is nothing to retry yet.', p_task, v_task.state
-            using errcode = 'object_not_in_prerequisite_state';
+            using errcode = 'invalid_parameter_value';
     end if;
     if p_from_start or v_task.state = 'succeeded' then
         delete from public.task_steps s where s.task_id = p_task;

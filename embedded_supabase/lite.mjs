@@ -1,0 +1,74 @@
+// Serves @supabase/lite (REST, Auth, Storage; Studio apart) on two Unix sockets.
+//
+// Unix sockets, because on a loopback port lite's admin mode answers requests that carry no key with all
+// rights. The public socket has admin mode off; Studio's has it on and lies behind a one-time link.
+//
+// Talks with its parent in lines. Says `prepared` when the auth and storage tables exist, waits for `serve`
+// (the parent applies migrations meanwhile), says `ready` when both sockets listen.
+import { once } from "node:events";
+import { dirname } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { App } from "@supabase/lite";
+import { createApi } from "@supabase/lite/cli";
+import { createAdaptorServer } from "@hono/node-server";
+import { serveStatic } from "@hono/node-server/serve-static";
+import { Hono } from "hono";
+
+const { LITE_SOCKET, LITE_STUDIO_SOCKET, LITE_PREPARE } = process.env;
+const say = (word) => process.stdout.write(`${word}\n`);
+console.log = console.info = console.debug = console.error; // stdout belongs to the conversation
+
+const lines = createInterface({ input: process.stdin });
+lines.on("close", () => process.exit(0)); // the parent is gone
+const told = once(lines, "line");
+setInterval(() => {}, 1 << 30); // waiting for the parent is no reason for Node.js to end
+
+const api = await createApi({ root: process.cwd() });
+const app = await api.project.local.createApp("supabase/config.toml", { admin: false });
+// On its first request lite would run GRANT ALL on every table of every schema that has row-level security,
+// to `anon` and `authenticated`: what a migration revoked would be granted again. bootstrap.sql makes the
+// roles and their default privileges as hosted Supabase has them, so that step must not happen.
+app.connection.rlsState = "active";
+// lite hands a json argument of rpc() to the driver as JSON text, and the driver would make a JSON *string*
+// of it (seen in 0.10.0: `cannot extract elements from a scalar`). Text that is JSON already goes as it is.
+const asJson = (value) => {
+   if (typeof value === "string") {
+      try {
+         JSON.parse(value);
+         return value;
+      } catch {
+         return JSON.stringify(value);
+      }
+   }
+   return JSON.stringify(value);
+};
+for (const oid of [114, 3802]) app.connection.driver.options.serializers[oid] = asJson; // json, jsonb
+if (LITE_PREPARE === "1") await app.ensureSystemSchema();
+say("prepared");
+await told;
+
+const studio = new App({
+   ...app.config,
+   connection: app.connection,
+   options: { server: { admin: true } },
+});
+studio._storageAdapter = app._storageAdapter;
+await studio.init();
+const assets = dirname(fileURLToPath(import.meta.resolve("@supabase/lite"))); // its static/ is Studio
+
+const listen = async (fetch, path) => {
+   const server = createAdaptorServer({ fetch });
+   server.keepAliveTimeout = 0; // the gateway's pool decides how long connections live
+   server.requestTimeout = 0;
+   server.listen(path);
+   await once(server, "listening");
+};
+process.umask(0o177);
+await listen((request) => app.fetch(request, { peerAddress: null }), LITE_SOCKET);
+const studioRoutes = new Hono()
+   .use("/static/*", serveStatic({ root: assets }))
+   .all("*", (context) => studio.fetch(context.req.raw, { peerAddress: "127.0.0.1" }));
+await listen((request) => studioRoutes.fetch(request), LITE_STUDIO_SOCKET);
+say("ready");
+process.on("SIGTERM", () => process.exit(0));

@@ -1,0 +1,1 @@
+"""Supabase Realtime for the embedded Supabase: Broadcast, Presence, private channels."""
