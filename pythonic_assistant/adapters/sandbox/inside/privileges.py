@@ -1,0 +1,107 @@
+"""Who a process may be: capabilities, user mappings, slot users, and giving everything up."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from .syscalls import (
+    LIBC,
+    PR_CAP_AMBIENT,
+    PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAPBSET_DROP,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_SECUREBITS,
+    checked,
+    prctl,
+)
+
+USER_INSIDE = 1000
+GROUP_INSIDE = 1000
+
+# include/uapi/linux/capability.h
+_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN = 6, 7, 21
+_CAPABILITY_VERSION_3 = 0x20080522
+# NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, each with its lock (include/uapi/linux/securebits.h)
+_SECUREBITS = 0x2F
+# Users that no account of a host uses: below 2^31, above every range that distributions hand out.
+_SLOT_BASE = 1 << 30
+_SLOT_COUNT = 1 << 29
+
+
+@dataclass(slots=True)
+class Slots:
+    """Users that sessions run as, one for each, so that per-user limits count one session only."""
+
+    base: int
+    count: int
+    taken: int = 0
+
+    def take(self) -> int:
+        """Return the next user."""
+        self.taken += 1
+        return self.base + self.taken % self.count
+
+
+def slots() -> Slots | None:
+    """Return users for sessions when this process may become other users and may mount; else None."""
+    wanted = 1 << _CAP_SETGID | 1 << _CAP_SETUID | 1 << _CAP_SYS_ADMIN
+    if _effective_capabilities() & wanted != wanted:
+        return None
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, count = (int(word) for word in line.split())
+        if first <= _SLOT_BASE and first + count >= _SLOT_BASE + _SLOT_COUNT:
+            # A random start keeps the zygotes of one machine apart.
+            found = Slots(base=_SLOT_BASE, count=_SLOT_COUNT)
+            found.taken = int.from_bytes(os.urandom(4), "little") % _SLOT_COUNT
+            return found
+    return None
+
+
+def _effective_capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def map_user(inside_user: int, inside_group: int, outside_user: int, outside_group: int) -> None:
+    """Map one user and one group of the parent into the user namespace just entered."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{inside_user} {outside_user} 1")
+    Path("/proc/self/gid_map").write_text(f"{inside_group} {outside_group} 1")
+
+
+def become_inside() -> None:
+    """Become the session's user, whom the namespace maps already."""
+    os.setresgid(GROUP_INSIDE, GROUP_INSIDE, GROUP_INSIDE)
+    os.setresuid(USER_INSIDE, USER_INSIDE, USER_INSIDE)
+    # Changing users makes a process undumpable, and then its own files in /proc belong to root.
+    prctl(PR_SET_DUMPABLE, 1)
+
+
+def drop_all_capabilities() -> None:
+    """Give up every capability, and every way to get one back."""
+    for capability in range(64):
+        if LIBC.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), *[ctypes.c_ulong(0)] * 3) < 0:
+            break  # past the last capability of this kernel
+    prctl(PR_SET_SECUREBITS, _SECUREBITS)
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    header = ctypes.create_string_buffer(struct.pack("II", _CAPABILITY_VERSION_3, 0), 8)
+    nothing = ctypes.create_string_buffer(24)
+    checked(int(LIBC.capset(header, nothing)), "capset")
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def limit(which: int, value: int, *, above: int = 0) -> None:
+    """Set a resource limit, soft and (so much above) hard, never above the hard limit that is there."""
+    _, hard = resource.getrlimit(which)
+    wanted = value + above
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(which, (min(value, wanted), wanted))

@@ -1,0 +1,62 @@
+"""The two ways to a sandbox. Nothing that needs Linux is imported before Linux is certain."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pythonic_assistant.domain.errors import SandboxUnavailableError
+
+if TYPE_CHECKING:
+    from pythonic_assistant.adapters.sandbox.collect import CollectLimits
+    from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
+
+
+@asynccontextmanager
+async def zygote_sandbox(
+    socket_path: Path | None = None, *, probe: bool = True, collect_limits: CollectLimits | None = None
+) -> AsyncGenerator[NamespaceSandbox, None]:
+    """Start a zygote, prove that it isolates, and end it with everything in it on leaving.
+
+    Args:
+        socket_path: where runners will find the zygote; by default in a fresh folder of our own.
+        probe: whether the walls are tried before anything else runs (about 0.1 s).
+        collect_limits: caps on the files taken out of a session.
+
+    Raises:
+        SandboxUnavailableError: this host cannot isolate code; the message says what to change.
+    """
+    _ensure_linux()
+    from pythonic_assistant.adapters.sandbox.probe import ensure_isolated
+    from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
+    from pythonic_assistant.adapters.sandbox.zygote_process import ZygoteProcess
+
+    async with ZygoteProcess(socket_path) as zygote:
+        sandbox = NamespaceSandbox(zygote.socket_path, collect_limits=collect_limits)
+        if probe:
+            await ensure_isolated(sandbox)
+        yield sandbox
+
+
+def connect_sandbox(socket_path: Path, *, collect_limits: CollectLimits | None = None) -> NamespaceSandbox:
+    """Use the zygote of another process of the same user. The first `open` connects.
+
+    Raises:
+        SandboxUnavailableError: this is not Linux.
+    """
+    _ensure_linux()
+    from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
+
+    return NamespaceSandbox(socket_path, collect_limits=collect_limits)
+
+
+def _ensure_linux() -> None:
+    if sys.platform != "linux":
+        name = {"darwin": "macOS", "win32": "Windows"}.get(sys.platform, sys.platform)
+        raise SandboxUnavailableError(
+            f"Generated code can be isolated on Linux only, and this is {name}. Run the worker inside "
+            "Linux: in Docker Desktop, a virtual machine, or WSL 2 on Windows."
+        )

@@ -1,0 +1,143 @@
+"""Makes sessions by asking a zygote for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pythonic_assistant.adapters.sandbox.channel import Channel
+from pythonic_assistant.adapters.sandbox.collect import CollectLimits
+from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_inputs
+from pythonic_assistant.adapters.sandbox.inside import frames
+from pythonic_assistant.adapters.sandbox.session import Handles, NamespaceSession
+from pythonic_assistant.domain.errors import InvalidInputError, SandboxUnavailableError
+from pythonic_assistant.domain.files import InputFile
+from pythonic_assistant.ports import SandboxLimits
+
+_OPEN_SECONDS = 15.0
+_RETRY_SECONDS = 0.05
+_LEAST = {
+    "memory_bytes": 32 << 20,  # what Python with pandas touches by itself, and a little
+    "processes": 1,
+    "cpu_seconds": 1,
+    "disk_bytes": 1 << 20,
+    "inodes": 16,
+    "output_bytes": 1,
+    "open_files": 32,
+}
+_MOST = 1 << 50
+_DESCRIPTORS = 3  # scratch folder, init, REPL
+_LIMITS = SandboxLimits()
+
+
+class NamespaceSandbox:
+    """Sessions in namespaces of their own, forked from a zygote.
+
+    Args:
+        socket_path: where the zygote listens.
+        collect_limits: caps on the files taken out of a session.
+    """
+
+    def __init__(self, socket_path: Path, *, collect_limits: CollectLimits | None = None) -> None:
+        self._path = socket_path
+        self._collect_limits = collect_limits or CollectLimits()
+
+    @property
+    def tier(self) -> Literal["namespaces"]:
+        """What isolates."""
+        return "namespaces"
+
+    @property
+    def socket_path(self) -> Path:
+        """Where runners find the same zygote."""
+        return self._path
+
+    async def open(
+        self, *, inputs: Sequence[InputFile] = (), limits: SandboxLimits = _LIMITS
+    ) -> NamespaceSession:
+        """Make a session. See `ports.Sandbox.open`."""
+        _ensure_possible(limits)
+        opened = await asyncio.to_thread(open_inputs, inputs) if inputs else []
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                while True:
+                    try:
+                        return await self._ask(opened, limits)
+                    except (EOFError, ConnectionError, FileNotFoundError):
+                        # The zygote has just died; its owner is starting another behind the same socket.
+                        await asyncio.sleep(_RETRY_SECONDS)
+        except TimeoutError as error:
+            raise SandboxUnavailableError(
+                f"The sandbox's zygote at {self._path} gave no session within {_OPEN_SECONDS:g} seconds. "
+                "See whether the worker that owns it is running."
+            ) from error
+        finally:
+            close_inputs(opened)
+
+    async def _ask(self, inputs: Sequence[OpenInput], limits: SandboxLimits) -> NamespaceSession:
+        loop = asyncio.get_running_loop()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        init = Channel(connection)
+        ours, theirs = socket.socketpair()
+        control = Channel(ours)
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        given = [theirs.fileno(), out_write, err_write, *(entry.descriptor for entry in inputs)]
+        request = {
+            "limits": asdict(limits),
+            "inputs": [{"name": entry.name, "path": entry.path} for entry in inputs],
+        }
+        descriptors: list[int] = []
+        try:
+            try:
+                await loop.sock_connect(connection, str(self._path))
+                await init.send(request, given)
+            finally:
+                # Now only the session holds these ends: their closing tells that it ended.
+                theirs.close()
+                os.close(out_write)
+                os.close(err_write)
+            try:
+                answer, descriptors = await init.receive_with_descriptors(_DESCRIPTORS)
+            except frames.FrameError as error:
+                raise SandboxUnavailableError("The sandbox's zygote sent an unreadable message.") from error
+            _ensure_ready(answer, descriptors)
+        except BaseException:
+            init.close()
+            control.close()
+            for descriptor in (out_read, err_read, *descriptors):
+                os.close(descriptor)
+            raise
+        scratch, init_process, code_process = descriptors
+        for pipe in (out_read, err_read):
+            os.set_blocking(pipe, False)
+        handles = Handles(
+            init=init,
+            control=control,
+            stdout=out_read,
+            stderr=err_read,
+            scratch=scratch,
+            init_process=init_process,
+            code_process=code_process,
+        )
+        return NamespaceSession(handles, limits, self._collect_limits)
+
+
+def _ensure_possible(limits: SandboxLimits) -> None:
+    for entry in fields(limits):
+        value = getattr(limits, entry.name)
+        least = _LEAST[entry.name]
+        if not least <= value <= _MOST:
+            raise InvalidInputError(f"The sandbox limit {entry.name}={value} must be at least {least}.")
+
+
+def _ensure_ready(answer: dict[str, Any], descriptors: Sequence[int]) -> None:
+    if answer.get("event") != "ready" or len(descriptors) != _DESCRIPTORS:
+        reason = str(answer.get("error") or "no reason was given").strip().splitlines()[-1]
+        raise SandboxUnavailableError(f"The sandbox could not make a session: {reason}")
