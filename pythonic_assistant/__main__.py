@@ -22,6 +22,7 @@ from pythonic_assistant.agent import loop
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.errors import AssistantError
 from pythonic_assistant.domain.event import Event, RunFailed
+from pythonic_assistant.prompts.rendering import compile_all
 from pythonic_assistant.wire import RunOrder, TimedEvent, read_order, write_event
 
 log = logging.getLogger("pythonic_assistant.runner")
@@ -58,15 +59,11 @@ async def work(order: RunOrder) -> None:
         await model.close()
 
 
-def import_ahead() -> None:
-    """Import what the first order would wait for: the model's client alone takes 0.4 s."""
-    for name in (
-        "pythonic_assistant.adapters.models.chat",
-        "pythonic_assistant.adapters.models.connection",
-        "pythonic_assistant.adapters.models.responses",
-        "pythonic_assistant.adapters.sandbox.sandbox",
-    ):
-        importlib.import_module(name)
+def get_ready() -> None:
+    """Do ahead what the first order would wait for: imports (0.4 s), certificates, prompts (together 0.1 s)."""
+    importlib.import_module("pythonic_assistant.adapters.sandbox.sandbox")
+    model_from(ModelSettings(model="none", base_url="http://127.0.0.1:9/v1"))
+    compile_all()
 
 
 def die_with_the_worker() -> None:
@@ -105,5 +102,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the worker to handle
     die_with_the_worker()
-    import_ahead()
+    get_ready()
     sys.exit(asyncio.run(main()))

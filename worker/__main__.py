@@ -15,7 +15,7 @@ from uuid import UUID
 
 from hypercorn.asyncio import serve as serve_http
 from hypercorn.config import Config
-from supabase import AsyncClient, AsyncClientOptions, acreate_client
+from supabase import AsyncClientOptions, acreate_client
 
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
@@ -104,32 +104,26 @@ class Worker:
         await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
         socket_path = self.config.home / "sandbox" / "zygote.sock"
         await asyncio.to_thread(socket_path.parent.mkdir, mode=0o700, exist_ok=True)
+        runners = SpareRunner(self.config.home / "runner.log", folder)
         try:
+            runners.prepare()  # imports while the zygote does
             async with zygote_sandbox(socket_path) as sandbox:
                 self.sandbox_tier, self.sandbox_problem = sandbox.tier, ""
-                await self._serve(folder, socket_path, stopped)
+                await self._serve(runners, socket_path, stopped)
         except SandboxUnavailableError as error:
             # Without isolation no task is claimed: another worker may be able to, and `/readyz` says why.
             self.sandbox_tier, self.sandbox_problem = "unavailable", str(error)
             log.error("no sandbox", extra={"action": "sandbox_unavailable", "reason": str(error)})  # noqa: TRY400
             await stopped.wait()
+        finally:
+            await runners.close()
 
-    async def _serve(self, folder: Path, sandbox_socket: Path, stopped: asyncio.Event) -> None:
+    async def _serve(self, runners: SpareRunner, sandbox_socket: Path, stopped: asyncio.Event) -> None:
         client = await acreate_client(
             self.config.supabase_url,
             self.config.supabase_key,
             AsyncClientOptions(auto_refresh_token=False, persist_session=False),
         )
-        runners = SpareRunner(self.config.home / "runner.log", folder)
-        try:
-            runners.prepare()
-            await self._claim_and_run(client, runners, sandbox_socket, stopped)
-        finally:
-            await runners.close()
-
-    async def _claim_and_run(
-        self, client: AsyncClient, runners: SpareRunner, sandbox_socket: Path, stopped: asyncio.Event
-    ) -> None:
         queue = SupabaseQueue(
             client, worker=self.id, lease_seconds=self.config.lease_seconds, queue=self.config.queue
         )

@@ -25,6 +25,10 @@ _PASSED_ON = (
 """What a runner needs to reach a model; keys are not among it, they come in the order."""
 
 
+HEAD_START_SECONDS = 0.3
+"""Importing is half a second of one core: it waits until a run has sent its first request to the model."""
+
+
 class Runner:
     """One process; made by `start`."""
 
@@ -98,26 +102,28 @@ class SpareRunner:
         self._log = log_path.open("ab")
         self._folder = folder
         self._spare: asyncio.Task[Runner] | None = None
+        self._closed = False
 
     def prepare(self) -> None:
         """Start a spare unless there is one."""
-        if self._spare is None:
+        if self._spare is None and not self._closed:
             self._spare = asyncio.create_task(Runner.start(self._log, self._folder), name="spare-runner")
 
     async def take(self) -> Runner:
-        """Take the spare and start the next one."""
+        """Take the spare; the next one is started a little later, out of the way of this one's beginning."""
         self.prepare()
         assert self._spare is not None
         spare, self._spare = self._spare, None
         runner = await spare
-        self.prepare()
+        asyncio.get_running_loop().call_later(HEAD_START_SECONDS, self.prepare)
         if not runner.alive:
             log.warning("spare runner had ended", extra={"action": "spare_lost"})
             return await Runner.start(self._log, self._folder)
         return runner
 
     async def close(self) -> None:
-        """End the spare."""
+        """End the spare, and start none any more."""
+        self._closed = True
         if self._spare is not None:
             runner = await self._spare
             await runner.kill()

@@ -23,3 +23,9 @@ def render(name: str, **values: Any) -> str:
         jinja2.UndefinedError: the file uses a variable that was not given.
     """
     return _environment.get_template(f"{name}.md").render(**values).strip()
+
+
+def compile_all() -> None:
+    """Compile every prompt file, so that the first rendering does not."""
+    for name in _environment.list_templates(extensions=["md"]):
+        _environment.get_template(name)
