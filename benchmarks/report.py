@@ -35,9 +35,7 @@ def against_goal(name: str, value: float, unit: str, goal: float) -> Figure:
 
 def against_peer(name: str, value: float, unit: str, peer: str, peer_value: float) -> Figure:
     """A figure with a peer: a ratio above 1 says how many times longer the peer takes."""
-    return Figure(
-        name=name, value=round(value, 3), unit=unit, peer=peer, ratio=round(peer_value / value, 1)
-    )
+    return Figure(name=name, value=round(value, 3), unit=unit, peer=peer, ratio=round(peer_value / value, 1))
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

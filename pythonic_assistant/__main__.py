@@ -1,4 +1,4 @@
-"""The runner: one run, in a process of its own. One request line on stdin, one JSON line for each event on stdout.
+"""The runner: one run, in a process of its own. A request line on stdin, a JSON line per event on stdout.
 
 It holds no more than the model's key, never touches the database, and ends when its worker does: the end of
 stdin is the sign.
@@ -41,9 +41,7 @@ async def work(order: RunOrder) -> None:
     """Run an order to its last event."""
     sandbox = connect_sandbox(order.sandbox_socket)
     if order.model is None or order.model.model == DEMO:
-        await loop.run(
-            order.request, model=demo_model(), sandbox=sandbox, outbox=order.outbox, emit=emit
-        )
+        await loop.run(order.request, model=demo_model(), sandbox=sandbox, outbox=order.outbox, emit=emit)
         return
     model = model_from(
         ModelSettings(
@@ -60,7 +58,7 @@ async def work(order: RunOrder) -> None:
 
 
 def get_ready() -> None:
-    """Do ahead what the first order would wait for: imports (0.4 s), certificates, prompts (together 0.1 s)."""
+    """Do ahead what the first order would wait for: imports (0.4 s), certificates and prompts (0.1 s)."""
     importlib.import_module("pythonic_assistant.adapters.sandbox.sandbox")
     model_from(ModelSettings(model="none", base_url="http://127.0.0.1:9/v1"))
     compile_all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class PythonicAssistant:
         self._budget = budget or Budget()
         self._outbox = Path(outbox)
 
-    def run(self, prompt: str, *, files: Sequence[Path | str] = ()) -> AsyncIterator[Event]:
+    def run(self, prompt: str, *, files: Sequence[Path | str] = ()) -> AsyncGenerator[Event, None]:
         """Work on a task and yield its events; the last is `RunSucceeded` or `RunFailed`.
 
         Leaving the iteration early ends the run.
@@ -64,7 +64,7 @@ class PythonicAssistant:
         )
         return self.run_request(request)
 
-    async def run_request(self, request: RunRequest) -> AsyncIterator[Event]:
+    async def run_request(self, request: RunRequest) -> AsyncGenerator[Event, None]:
         """As `run`, for a whole request."""
         await asyncio.to_thread(self._outbox.mkdir, parents=True, exist_ok=True)
         events: asyncio.Queue[Event | None] = asyncio.Queue()

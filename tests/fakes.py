@@ -27,23 +27,35 @@ Answer = Callable[[ModelRequest], ModelReply] | ModelReply
 
 def code(text: str) -> ModelReply:
     return ModelReply(
-        reply=Reply(text="", code=text, call_id="call"), data=None, usage=Usage(turns=1, input_tokens=10, output_tokens=5)
+        reply=Reply(text="", code=text, call_id="call"),
+        data=None,
+        usage=Usage(turns=1, input_tokens=10, output_tokens=5),
     )
 
 
 def words(text: str) -> ModelReply:
-    return ModelReply(reply=Reply(text=text), data=None, usage=Usage(turns=1, input_tokens=10, output_tokens=5))
+    return ModelReply(
+        reply=Reply(text=text), data=None, usage=Usage(turns=1, input_tokens=10, output_tokens=5)
+    )
 
 
 def data(value: dict[str, Any]) -> ModelReply:
-    return ModelReply(reply=Reply(text=str(value)), data=value, usage=Usage(turns=1, input_tokens=10, output_tokens=5))
+    return ModelReply(
+        reply=Reply(text=str(value)), data=value, usage=Usage(turns=1, input_tokens=10, output_tokens=5)
+    )
 
 
 def plan(*ids: str) -> ModelReply:
     return data(
         {
             "steps": [
-                {"id": name, "title": f"Step {name}", "goal": f"reach {name}", "proof": "it is there", "depends_on": []}
+                {
+                    "id": name,
+                    "title": f"Step {name}",
+                    "goal": f"reach {name}",
+                    "proof": "it is there",
+                    "depends_on": [],
+                }
                 for name in ids
             ]
         }
@@ -89,7 +101,7 @@ class OpenSession:
             tree = ast.parse(code)
             with redirect_stdout(out), redirect_stderr(err):
                 exec(compile(tree, "<step>", "exec"), self.names)
-        except Exception:
+        except Exception:  # noqa: BLE001  whatever the code raises is its result
             return Execution(outcome="error", stdout=out.getvalue(), error=traceback.format_exc())
         finally:
             os.chdir(before)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from hypercorn.asyncio import serve as serve_http
+from hypercorn.asyncio import serve as serve_http  # pyright: ignore[reportUnknownVariableType]  its WSGI half is untyped
 from hypercorn.config import Config
 from supabase import AsyncClientOptions, acreate_client
 
@@ -36,6 +36,9 @@ from worker.runner import SpareRunner
 
 log = logging.getLogger("worker")
 
+MISTAKE_EXIT = 2
+"""Tells the supervisor that starting again would change nothing."""
+
 
 def config_of(settings: Settings) -> WorkerConfig:
     """What the worker needs of the settings.
@@ -46,6 +49,11 @@ def config_of(settings: Settings) -> WorkerConfig:
     if settings.supabase_url is None or settings.supabase_secret_key is None:
         raise ConfigurationError(
             "A worker by itself needs SUPABASE_URL and SUPABASE_SECRET_KEY; `make run` sets both by itself."
+        )
+    if settings.sandbox not in ("auto", "namespaces"):
+        raise ConfigurationError(
+            f"PYTHONIC_SANDBOX is {settings.sandbox!r}, which this version cannot do yet: set auto, "
+            "or namespaces."
         )
     model = None
     if settings.model_configured and settings.model is not None:
@@ -146,9 +154,7 @@ class Worker:
             url=self.config.supabase_url,
             key=self.config.supabase_key,
             subscriptions=(
-                Subscription(
-                    topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel}
-                ),
+                Subscription(topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel}),
                 Subscription(topic="workers", presence=self.presence, presence_key=str(self.id)),
             ),
             on_up=_set_realtime(engine, up=True),
@@ -211,5 +217,6 @@ async def serve(worker: Worker, port: int) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main()))
-    except AssistantError as mistake:
-        sys.exit(str(mistake))
+    except* AssistantError as mistakes:
+        sys.stderr.write(f"{mistakes.exceptions[0]}\n")
+        sys.exit(MISTAKE_EXIT)

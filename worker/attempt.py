@@ -100,7 +100,7 @@ class Attempt:
                 return await self._follow(runner, inputs)
         except TimeoutError:
             return RunFailed(
-                error=f"The run did not end within its {self._config.budget.seconds:g} seconds and was stopped.",
+                error=f"The run did not end in its {self._config.budget.seconds:g} seconds and was stopped.",
                 retryable=False,
                 usage=Usage(),
             )
@@ -127,9 +127,7 @@ class Attempt:
             return ending
         status = await runner.wait()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return RunFailed(
-            error=f"The runner {how} before the task was done.", retryable=True, usage=Usage()
-        )
+        return RunFailed(error=f"The runner {how} before the task was done.", retryable=True, usage=Usage())
 
     def _order(self, inputs: tuple[InputFile, ...]) -> RunOrder:
         task = self.task
@@ -176,9 +174,7 @@ class Attempt:
             size = await self._files.download(
                 stored.storage_path, folder / name, most_bytes=self._config.input_bytes
             )
-            fetched.append(
-                InputFile(name=name, path=folder / name, media_type=stored.media_type, bytes=size)
-            )
+            fetched.append(InputFile(name=name, path=folder / name, media_type=stored.media_type, bytes=size))
         return tuple(fetched)
 
     async def _store_artifact(self, timed: TimedEvent, event: ArtifactSaved) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pythonic_assistant.domain.budget import Budget
@@ -37,7 +37,7 @@ class WorkerConfig:
     poll_seconds: float = 5.0
     drain_seconds: float = 8.0
     input_bytes: int = 1 << 30
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
 
     def __repr__(self) -> str:
         return f"WorkerConfig({self.supabase_url!r}, slots={self.slots}, home={str(self.home)!r}, key=…)"

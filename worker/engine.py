@@ -124,9 +124,7 @@ class Engine:
     def _launch(self, attempts: asyncio.TaskGroup, task: ClaimedTask) -> None:
         attempt = self._attempt_of(task)
         self._running[attempt.fence] = attempt
-        log.info(
-            "task claimed", extra={"action": "claimed", "task_id": task.id, "attempt": task.attempt}
-        )
+        log.info("task claimed", extra={"action": "claimed", "task_id": task.id, "attempt": task.attempt})
         attempts.create_task(self._work(attempt), name=f"attempt-{task.id}-{task.attempt}")
 
     async def _work(self, attempt: Attempt) -> None:
@@ -139,7 +137,11 @@ class Engine:
             log.exception(
                 "attempt broke",
                 exc_info=broken,
-                extra={"action": "attempt_broke", "task_id": attempt.task.id, "attempt": attempt.task.attempt},
+                extra={
+                    "action": "attempt_broke",
+                    "task_id": attempt.task.id,
+                    "attempt": attempt.task.attempt,
+                },
             )
             await self._give_up(attempt.fence, broken)
         finally:

@@ -1,16 +1,16 @@
-"""Who a worker is: the same after a restart, so that it can take back at once what its former process held."""
+"""Who a worker is: the same after a restart, so that it takes back at once what its former process held."""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
 
 @contextmanager
-def identity(home: Path) -> Iterator[UUID]:
+def identity(home: Path) -> Generator[UUID]:
     """Hold this worker's id while the process lives.
 
     The id stays in the state folder. A second worker that shares the folder gets an id of its own for its

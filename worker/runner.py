@@ -1,4 +1,4 @@
-"""The runner's process as the worker sees it: started ahead, given one order, read line by line, killed whole."""
+"""The runner's process as the worker sees it: started ahead, given an order, read by lines, killed whole."""
 
 from __future__ import annotations
 

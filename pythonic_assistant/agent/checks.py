@@ -12,19 +12,34 @@ from collections.abc import Iterable, Iterator, Sequence
 from pythonic_assistant.agent.schemas import Check
 
 _FILE_IN_ANSWER = re.compile(
-    r"(?<![\w/.:@-])((?:[\w-]+/)*[\w-][\w.-]*\.(?:png|jpe?g|svg|pdf|csv|tsv|xlsx|parquet|json|txt|md|html|zip))(?![\w/])",
+    r"(?<![\w/.:@-])"
+    r"((?:[\w-]+/)*[\w-][\w.-]*"
+    r"\.(?:png|jpe?g|svg|pdf|csv|tsv|xlsx|parquet|json|txt|md|html|zip))"
+    r"(?![\w/])",
     re.IGNORECASE,
 )
 
+_PICTURE = """\
+from PIL import Image
+with Image.open({name!r}) as image:
+    image.load()
+    assert min(image.size) > 1, image.size
+"""
+_JSON = """\
+import json, pathlib
+text = pathlib.Path({name!r}).read_text()
+json.loads(text)
+assert text
+"""
 _OPENERS = {
-    ".png": "from PIL import Image\nwith Image.open({name!r}) as image:\n    image.load()\n    assert min(image.size) > 1, image.size\n",
-    ".jpg": "from PIL import Image\nwith Image.open({name!r}) as image:\n    image.load()\n    assert min(image.size) > 1, image.size\n",
-    ".jpeg": "from PIL import Image\nwith Image.open({name!r}) as image:\n    image.load()\n    assert min(image.size) > 1, image.size\n",
+    ".png": _PICTURE,
+    ".jpg": _PICTURE,
+    ".jpeg": _PICTURE,
     ".csv": "import pandas\nassert len(pandas.read_csv({name!r}).columns) > 0\n",
     ".tsv": "import pandas\nassert len(pandas.read_csv({name!r}, sep='\\t').columns) > 0\n",
     ".xlsx": "import openpyxl\nassert openpyxl.load_workbook({name!r}, read_only=True).sheetnames\n",
     ".parquet": "import pandas\nassert len(pandas.read_parquet({name!r}).columns) > 0\n",
-    ".json": "import json, pathlib\njson.loads(pathlib.Path({name!r}).read_text())\nassert pathlib.Path({name!r}).stat().st_size > 0\n",
+    ".json": _JSON,
     ".zip": "import zipfile\nassert zipfile.ZipFile({name!r}).testzip() is None\n",
 }
 _ANY = "import pathlib\nassert pathlib.Path({name!r}).stat().st_size > 0, 'the file is empty'\n"

@@ -33,7 +33,7 @@ class Dialogue:
     started: float
     cache_key: str = ""
     items: list[Item] = field(default_factory=list[Item])
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def seconds_left(self) -> float:
@@ -72,7 +72,7 @@ class Dialogue:
                 answer = await self.model.respond(request)
         except TimeoutError as error:
             raise BudgetExceededError(
-                f"The limit of {self.budget.seconds:g} seconds for one task ran out while the model was asked.",
+                f"The limit of {self.budget.seconds:g} seconds for one task ran out with the model's reply.",
                 limit="seconds",
             ) from error
         self.usage += answer.usage

@@ -49,9 +49,7 @@ async def run(request: RunRequest, *, model: Model, sandbox: Sandbox, outbox: Pa
             case _:
                 assert_never(request.kind)
     except AssistantError as error:
-        emit(
-            RunFailed(error=str(error), retryable=isinstance(error, RetryableError), usage=dialogue.usage)
-        )
+        emit(RunFailed(error=str(error), retryable=isinstance(error, RetryableError), usage=dialogue.usage))
 
 
 async def _solve(

@@ -22,7 +22,7 @@ from pythonic_assistant.ports import CodeWanted
 from pythonic_assistant.prompts.rendering import render
 
 LIVE_CHARACTERS = 64_000
-"""Of one execution's output, handed on as it comes; a loop that prints for ever must not fill the database."""
+"""Of one execution's output, handed on as it comes: printing for ever must not fill the database."""
 
 
 async def work_on(
@@ -90,9 +90,7 @@ async def work_on(
     return finished
 
 
-async def _run(
-    dialogue: Dialogue, workspace: Workspace, step_id: str, number: int, code: str
-) -> Execution:
+async def _run(dialogue: Dialogue, workspace: Workspace, step_id: str, number: int, code: str) -> Execution:
     shown = 0
 
     def relay(stream: Literal["stdout", "stderr"], text: str) -> None:

@@ -21,9 +21,7 @@ from pythonic_assistant.ports import JsonWanted
 from pythonic_assistant.prompts.rendering import render
 
 
-async def verify(
-    dialogue: Dialogue, workspace: Workspace, *, inputs: Sequence[str]
-) -> tuple[str, Verdict]:
+async def verify(dialogue: Dialogue, workspace: Workspace, *, inputs: Sequence[str]) -> tuple[str, Verdict]:
     """Ask for the answer with its checks and execute them; mend and ask again while a check fails.
 
     Returns the last answer and the verdict on it after at most `budget.verification_rounds` rounds.

@@ -1,4 +1,4 @@
-"""The sandbox session of a run, which can be rebuilt: finished code is run again, the model is not asked again.
+"""The sandbox session of a run, which can be rebuilt: finished code runs again, no model is asked again.
 
 Code in the sandbox has no way to the outside, so running the recorded code of finished steps once more
 gives the same variables and files without repeating any effect. ADR 0003 says why this was preferred to

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from rich.console import Console
@@ -71,9 +71,7 @@ async def ask(settings: Settings, question: Question) -> int:
 async def cancel(settings: Settings, task_id: int) -> int:
     """Cancel a task of the person."""
     person = await sign_in(account_of(settings))
-    reply = await call(
-        "cancel the task", person.client.rpc("cancel_task", {"task_id": task_id}).execute()
-    )
+    reply = await call("cancel the task", person.client.rpc("cancel_task", {"task_id": task_id}).execute())
     sys.stdout.write(f"Task {task_id}: {reply.data}\n")
     return 0
 
@@ -124,14 +122,16 @@ async def _download_all(person: SignedIn, task_id: int, folder: Path) -> list[di
 
 
 def _result(task: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    usage = task["usage"] or {}
+    usage: Mapping[str, Any] = task["usage"]
     return {
         "task_id": task["id"],
         "state": task["state"],
         "answer": task["answer"],
         "error": task["error"],
         "verdict": task["verdict"],
-        "evidence": [{key: item.get(key) for key in ("check", "outcome", "detail")} for item in task["evidence"]],
+        "evidence": [
+            {key: item.get(key) for key in ("check", "outcome", "detail")} for item in task["evidence"]
+        ],
         "artifacts": list(artifacts),
         "usage": {key: usage.get(key) for key in ("turns", "input_tokens", "output_tokens", "cost")},
         "attempts": task["attempt"],
@@ -163,7 +163,7 @@ def _show(task: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]) -> No
 
 def _row(data: Any) -> Mapping[str, Any]:
     """A function that returns one row gives an object, or a list of one, depending on the server."""
-    return data[0] if isinstance(data, list) else data
+    return cast("Mapping[str, Any]", data[0] if isinstance(data, list) else data)
 
 
 def _rows(data: Any) -> Sequence[Mapping[str, Any]]:

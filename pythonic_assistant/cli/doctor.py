@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import httpx
 from rich.console import Console
@@ -54,7 +54,7 @@ async def _python(_settings: Settings) -> Finding:
     return Finding(
         part="Pythonic Assistant",
         state="ok",
-        detail=f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.release()}",
+        detail=f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}",
     )
 
 
@@ -63,7 +63,9 @@ async def _disk(settings: Settings) -> Finding:
     free = shutil.disk_usage(place).free
     detail = f"{settings.home}, {free / (1 << 30):.1f} GiB free"
     if free < LEAST_FREE_BYTES:
-        return Finding(part="State folder", state="problem", detail=detail, advice="Free at least 200 MB there.")
+        return Finding(
+            part="State folder", state="problem", detail=detail, advice="Free at least 200 MB there."
+        )
     return Finding(part="State folder", state="ok", detail=detail)
 
 
@@ -137,8 +139,10 @@ async def _page(settings: Settings) -> Finding:
         async with httpx.AsyncClient(timeout=LOOK_SECONDS) as client:
             answer = await client.get(url)
     except httpx.HTTPError:
-        return Finding(part="Page", state="off", detail=f"{url} does not answer", advice="Start it with `make run`.")
-    if answer.status_code != httpx.codes.OK:
+        return Finding(
+            part="Page", state="off", detail=f"{url} does not answer", advice="Start it with `make run`."
+        )
+    if answer.status_code != 200:
         return Finding(
             part="Page",
             state="problem",
@@ -168,4 +172,4 @@ async def _get(url: str) -> dict[str, Any] | None:
         body = answer.json()
     except (httpx.HTTPError, ValueError):
         return None
-    return body if isinstance(body, dict) else {}
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}

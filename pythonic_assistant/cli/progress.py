@@ -22,7 +22,9 @@ class Progress:
 
     def asked(self, task_id: int) -> None:
         """The task is in the queue."""
-        self._say(f"Task {task_id} is in the queue. It goes on if you leave; `pythonic cancel {task_id}` ends it.")
+        self._say(
+            f"Task {task_id} is in the queue. It goes on if you leave; `pythonic cancel {task_id}` ends it."
+        )
 
     def event(self, row: Mapping[str, Any]) -> None:
         """Print what is worth a line of a `task_events` row."""

@@ -1,4 +1,4 @@
-"""The items that a model sees, in order: neutral between vendors, with each vendor's own items kept verbatim."""
+"""The items that a model sees, in order: neutral between vendors, each vendor's own items kept verbatim."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -10,9 +10,7 @@ from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.plan import Plan
 
-TaskState = Literal[
-    "scheduled", "held", "queued", "running", "waiting", "succeeded", "failed", "cancelled"
-]
+TaskState = Literal["scheduled", "held", "queued", "running", "waiting", "succeeded", "failed", "cancelled"]
 TaskKind = Literal["task", "probe"]
 FINAL_STATES: frozenset[TaskState] = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -85,6 +83,6 @@ class RunRequest:
     instructions: str = ""
     files: tuple[InputFile, ...] = ()
     history: tuple[Exchange, ...] = ()
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     resume: Resume | None = None
     cache_key: str = ""

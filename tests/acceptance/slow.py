@@ -27,13 +27,16 @@ def script(heard: Heard) -> Answer:
         if heard.last.rstrip().endswith("Write the Python for this step.") and "Goal: quick" in heard.last:
             return Code(code=f"word = {word!r}\nletters = list(word)\nprint('quick', len(letters))")
         return Code(
-            code=f"import time\nprint('begin', flush=True)\ntime.sleep({seconds})\ntotal = len(letters)\nprint('total', total)"
+            code=f"import time\nprint('begin', flush=True)\ntime.sleep({seconds})\n"
+            "total = len(letters)\nprint('total', total)"
         )
     if "All steps are done." in heard.last:
         return Data(
             data={
                 "answer": f"{word} has {len(word)} letters.",
-                "checks": [{"claim": "The letters are counted", "code": f"assert len({word!r}) == total, total"}],
+                "checks": [
+                    {"claim": "The letters are counted", "code": f"assert len({word!r}) == total, total"}
+                ],
             }
         )
     return Data(

@@ -99,15 +99,29 @@ class Stack:
         (row,) = self.rest("POST", "tasks", json=columns)
         return row["id"]
 
-    def start_asking(self, prompt: str, *files: Path, out: Path, arguments: Sequence[str] = ()) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "pythonic_assistant.cli", "ask", prompt, "--json", "--out", str(out), *arguments]
+    def start_asking(
+        self, prompt: str, *files: Path, out: Path, arguments: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "pythonic_assistant.cli",
+            "ask",
+            prompt,
+            "--json",
+            "--out",
+            str(out),
+            *arguments,
+        ]
         for file in files:
             command += ["--file", str(file)]
         return subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def ask(self, prompt: str, *files: Path, out: Path, seconds: float = 60, arguments: Sequence[str] = ()) -> dict[str, Any]:
+    def ask(
+        self, prompt: str, *files: Path, out: Path, seconds: float = 60, arguments: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Ask at the command line and return what `--json` printed."""
         process = self.start_asking(prompt, *files, out=out, arguments=arguments)
         printed, errors = process.communicate(timeout=seconds)
@@ -146,10 +160,17 @@ def free_ports() -> dict[str, int]:
 
 def environment(home: Path, ports: Mapping[str, int], settings: Mapping[str, str]) -> dict[str, str]:
     ordinary = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return ordinary | {name: str(port) for name, port in ports.items()} | {"PYTHONIC_HOME": str(home)} | dict(settings)
+    return (
+        ordinary
+        | {name: str(port) for name, port in ports.items()}
+        | {"PYTHONIC_HOME": str(home)}
+        | dict(settings)
+    )
 
 
-def start(home: Path, settings: Mapping[str, str] | None = None, ports: dict[str, int] | None = None) -> Stack:
+def start(
+    home: Path, settings: Mapping[str, str] | None = None, ports: dict[str, int] | None = None
+) -> Stack:
     """Start and wait for the line that says it is ready."""
     ports = ports or free_ports()
     settings = settings or {}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -47,18 +48,27 @@ def in_the_slow_step(stack: Stack, word: str, seconds: float) -> int:
 
 def ended(stack: Stack, task: int, seconds: float) -> dict[str, Any]:
     return until(
-        lambda: (row := stack.task(task))["finished_at"] and row, seconds=seconds, what=f"the end of task {task}"
+        lambda: (row := stack.task(task))["finished_at"] and row,
+        seconds=seconds,
+        what=f"the end of task {task}",
     )
 
 
 def asked_for_plans(server: OpenAIServer, word: str) -> int:
     """How often the model was asked to plan the task with this word: only the first attempt may."""
+    texts = [str(request) for request in server.requests]
     return sum(
-        1
-        for request in server.requests
-        if f"slow task {word} " in str(request) and "Make a plan" in str(request) and "Step s1" not in str(request)
-        and "Your plan:" not in str(request)
-    )  # fmt: skip
+        f"slow task {word} " in text
+        and "Make a plan" in text
+        and not any(later in text for later in ("Step s1", "Your plan:"))
+        for text in texts
+    )
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [
+        process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 def assert_proven_once(stack: Stack, server: OpenAIServer, task: int, word: str, *, attempts: int) -> None:
@@ -82,10 +92,18 @@ def assert_proven_once(stack: Stack, server: OpenAIServer, task: int, word: str,
 def test_of_the_runner(stack: Stack, server: OpenAIServer) -> None:
     task = in_the_slow_step(stack, "runner", 3)
     log = stack.home / "logs" / "worker.log"
-    pid = int(re.findall(rf'"action": "run_started", "task_id": {task}, "attempt": 1, "pid": (\d+)', log.read_text())[-1])
+    pid = int(
+        re.findall(
+            rf'"action": "run_started", "task_id": {task}, "attempt": 1, "pid": (\d+)', log.read_text()
+        )[-1]
+    )
     sandbox_before = len(stack.find("inside/__main__"))
     os.kill(pid, signal.SIGKILL)
-    until(lambda: len(stack.find("inside/__main__")) < sandbox_before, seconds=2, what="the end of its sandbox session")
+    until(
+        lambda: len(stack.find("inside/__main__")) < sandbox_before,
+        seconds=2,
+        what="the end of its sandbox session",
+    )
     assert_proven_once(stack, server, task, "runner", attempts=2)
 
 
@@ -95,10 +113,11 @@ def test_of_the_worker(stack: Stack, server: OpenAIServer) -> None:
     below = worker.children(recursive=True)
     began = time.monotonic()
     worker.kill()
-    until(lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in below),
-          seconds=5, what="the end of what the worker had started")  # fmt: skip
+    until(lambda: not alive(below), seconds=5, what="the end of what the worker had started")
     until(lambda: stack.task(task)["attempt"] == 2, seconds=20, what="the second attempt")
-    assert time.monotonic() - began <= 10, "a restarted worker takes its own tasks back without waiting for the lease"
+    assert time.monotonic() - began <= 10, (
+        "a restarted worker takes its own tasks back without waiting for the lease"
+    )
     assert_proven_once(stack, server, task, "worker", attempts=2)
 
 
@@ -109,14 +128,14 @@ def test_of_postgresql(stack: Stack, server: OpenAIServer) -> None:
     ]  # fmt: skip
     for process in [postmaster, *postmaster.children(recursive=True)]:
         process.kill()
-    until(lambda: stack.find("postgres", "-D") and answers(stack), seconds=20, what="the return of the database")
+    until(
+        lambda: stack.find("postgres", "-D") and answers(stack), seconds=20, what="the return of the database"
+    )
     row = ended(stack, task, 40)
     assert_proven_once(stack, server, task, "postgresql", attempts=row["attempt"])
 
 
 def answers(stack: Stack) -> bool:
-    import httpx
-
     try:
         stack.rest("GET", "tasks?limit=1")
     except httpx.HTTPError:
@@ -131,7 +150,9 @@ def test_cancelling_kills_the_code_within_a_second(stack: Stack) -> None:
     assert stack.rest("POST", "rpc/cancel_task", json={"task_id": task}) == "cancelling"
     row = ended(stack, task, 5)
     assert row["state"] == "cancelled"
-    until(lambda: len(stack.find("inside/__main__")) < sandbox_before, seconds=1, what="the end of the session")
+    until(
+        lambda: len(stack.find("inside/__main__")) < sandbox_before, seconds=1, what="the end of the session"
+    )
     assert time.monotonic() - began <= 1.0
 
 
@@ -141,9 +162,12 @@ def test_stopping_gives_unfinished_tasks_back_and_leaves_nothing(stack: Stack) -
     below = stack.descendants()
     (worker,) = stack.find("-m worker")
     worker.terminate()
-    row = until(lambda: (r := stack.task(task))["state"] == "queued" and r or r["attempt"] == 2 and r, seconds=5, what="the return of the task")
+    row = until(
+        lambda: ((r := stack.task(task))["state"] == "queued" and r) or (r["attempt"] == 2 and r),
+        seconds=5,
+        what="the return of the task",
+    )
     assert row["failures"] == 0
     assert stack.stop() == 0
     time.sleep(0.2)
-    alive = [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert alive == []
+    assert alive(below) == []

@@ -37,7 +37,11 @@ def test_a_question_about_an_upload_is_answered_and_proven(protocol: str, tmp_pa
         assert {item["outcome"] for item in result["evidence"]} == {"passed"}
         saved = {artifact["name"]: Path(artifact["path"]) for artifact in result["artifacts"]}
         assert "South,2320.35" in saved["regions_2025.csv"].read_text()
-        executed = [event["data"]["outcome"] for event in stack.events(result["task_id"]) if event["kind"] == "code_executed"]
+        executed = [
+            event["data"]["outcome"]
+            for event in stack.events(result["task_id"])
+            if event["kind"] == "code_executed"
+        ]
         assert executed == ["error", "ok", "ok"], "the first code fails and is mended"
         task = stack.task(result["task_id"])
         assert task["model_used"] == TEST_MODEL

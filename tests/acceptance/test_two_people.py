@@ -16,11 +16,21 @@ import jwt
 import psutil
 import pytest
 from realtime import AsyncRealtimeClient, RealtimeSubscribeStates
+from websockets.exceptions import WebSocketException
 
 from tests.acceptance.stack import Stack, running_stack, until
 
 pytestmark = pytest.mark.timeout(120)
-TABLES = ("profiles", "threads", "tasks", "messages", "task_steps", "task_events", "artifacts", "task_overview")
+TABLES = (
+    "profiles",
+    "threads",
+    "tasks",
+    "messages",
+    "task_steps",
+    "task_events",
+    "artifacts",
+    "task_overview",
+)
 DEMO = "Make a table of the mean body mass by species and sex, and save it as CSV"
 PENGUINS = Path(__file__).parents[2] / "examples" / "penguins.csv"
 
@@ -33,7 +43,9 @@ class Person:
     token: str
     stack: Stack
 
-    def call(self, method: str, path: str, *, token: str | None = None, key: str | None = None, **more: Any) -> httpx.Response:
+    def call(
+        self, method: str, path: str, *, token: str | None = None, key: str | None = None, **more: Any
+    ) -> httpx.Response:
         headers = {"apikey": key or self.stack.keys["publishable_key"], **more.pop("headers", {})}
         headers["authorization"] = f"Bearer {token or self.token}"
         return httpx.request(method, f"{self.stack.supabase}/{path}", headers=headers, timeout=20, **more)
@@ -45,7 +57,10 @@ class Person:
 
     def upload(self, path: str, content: bytes) -> httpx.Response:
         return self.call(
-            "POST", f"storage/v1/object/artifacts/{path}", content=content, headers={"content-type": "text/csv"}
+            "POST",
+            f"storage/v1/object/artifacts/{path}",
+            content=content,
+            headers={"content-type": "text/csv"},
         )
 
     def ask(self) -> int:
@@ -54,7 +69,12 @@ class Person:
         answer = self.call(
             "POST",
             "rest/v1/rpc/enqueue_task",
-            json={"prompt": DEMO, "inputs": [{"name": "penguins.csv", "storage_path": path, "media_type": "text/csv", "bytes": 1}]},
+            json={
+                "prompt": DEMO,
+                "inputs": [
+                    {"name": "penguins.csv", "storage_path": path, "media_type": "text/csv", "bytes": 1}
+                ],
+            },
         )
         assert answer.status_code == 200, answer.text
         row = answer.json()
@@ -94,26 +114,37 @@ def test_rows_of_another_cannot_be_read(people: tuple[Person, Person, int]) -> N
     for table in TABLES:
         assert alice.rows(table), f"Alice sees her own {table}"
         theirs = bob.rows(table)
-        assert all(row.get("user_id", row["id"] if table == "profiles" else bob.id) == bob.id for row in theirs), table
+        assert all(
+            row.get("user_id", row["id"] if table == "profiles" else bob.id) == bob.id for row in theirs
+        ), table
         if table != "profiles":
             assert theirs == [], table
 
 
 def test_rows_of_another_cannot_be_named(people: tuple[Person, Person, int]) -> None:
     alice, bob, task = people
-    for table, column in (("task_events", "task_id"), ("task_steps", "task_id"), ("artifacts", "task_id"), ("tasks", "id")):
+    for table, column in (
+        ("task_events", "task_id"),
+        ("task_steps", "task_id"),
+        ("artifacts", "task_id"),
+        ("tasks", "id"),
+    ):
         assert bob.rows(f"{table}?{column}=eq.{task}") == []
     thread = alice.rows("threads")[0]["id"]
-    for function, arguments, status in (
-        ("cancel_task", {"task_id": task}, range(400, 500)),
-        ("retry_task", {"task_id": task}, range(400, 500)),
-        ("enqueue_task", {"prompt": "into her thread", "thread_id": thread}, range(400, 500)),
-        ("enqueue_task", {"prompt": "with her file", "inputs": [{"name": "x", "storage_path": f"{alice.id}/uploads/1/own.csv"}]}, range(400, 500)),
-        ("claim_tasks", {"worker": bob.id, "queue": "default", "most": 9, "lease_seconds": 9}, range(400, 500)),
-        ("finish_task", {"worker": bob.id, "task_id": task, "attempt": 1, "answer": "x", "verdict": "unverified", "evidence": [], "usage": {}}, range(400, 500)),
-    ):  # fmt: skip
+    file = {"name": "x", "storage_path": f"{alice.id}/uploads/1/own.csv"}
+    claim = {"worker": bob.id, "queue": "default", "most": 9, "lease_seconds": 9}
+    ending = {"answer": "x", "verdict": "unverified", "evidence": [], "usage": {}}
+    for function, arguments in (
+        ("cancel_task", {"task_id": task}),
+        ("retry_task", {"task_id": task}),
+        ("enqueue_task", {"prompt": "into her thread", "thread_id": thread}),
+        ("enqueue_task", {"prompt": "with her file", "inputs": [file]}),
+        ("claim_tasks", claim),
+        ("recover_tasks", {"worker": bob.id}),
+        ("finish_task", {"worker": bob.id, "task_id": task, "attempt": 1, **ending}),
+    ):
         answer = bob.call("POST", f"rest/v1/rpc/{function}", json=arguments)
-        assert answer.status_code in status, f"{function}: {answer.status_code} {answer.text}"
+        assert 400 <= answer.status_code < 500, f"{function}: {answer.status_code} {answer.text}"
     for method, path, body in (
         ("PATCH", f"tasks?id=eq.{task}", {"answer": "changed"}),
         ("DELETE", f"tasks?id=eq.{task}", None),
@@ -149,25 +180,49 @@ def test_files_of_another_cannot_be_read_listed_written_or_signed(people: tuple[
         ("PUT", f"object/artifacts/{alice.id}/uploads/1/own.csv", None),
         ("POST", f"object/artifacts/{bob.id}/../{alice.id}/uploads/1/evil.csv", None),
         ("POST", f"object/artifacts/{bob.id}/tasks/1/forged.csv", None),
-        ("POST", "object/copy", {"bucketId": "artifacts", "sourceKey": path, "destinationKey": f"{bob.id}/uploads/stolen"}),
-        ("POST", "object/move", {"bucketId": "artifacts", "sourceKey": path, "destinationKey": f"{bob.id}/uploads/stolen"}),
+        (
+            "POST",
+            "object/copy",
+            {"bucketId": "artifacts", "sourceKey": path, "destinationKey": f"{bob.id}/uploads/stolen"},
+        ),
+        (
+            "POST",
+            "object/move",
+            {"bucketId": "artifacts", "sourceKey": path, "destinationKey": f"{bob.id}/uploads/stolen"},
+        ),
         ("PUT", "bucket/artifacts", {"id": "artifacts", "name": "artifacts", "public": True}),
         ("POST", "bucket", {"id": "mine", "name": "mine", "public": True}),
     ):
-        answer = bob.call(method, f"storage/v1/{url}", **({"json": body} if body else {"content": b"x"} if method != "GET" else {}))
+        answer = bob.call(
+            method,
+            f"storage/v1/{url}",
+            **({"json": body} if body else {"content": b"x"} if method != "GET" else {}),
+        )
         assert answer.status_code >= 400, f"{method} {url}: {answer.status_code} {answer.text[:200]}"
     for prefix in (alice.id, f"{alice.id}/uploads/1", f"{alice.id}/tasks/{task}", ""):
-        answer = bob.call("POST", "storage/v1/object/list/artifacts", json={"prefix": prefix, "limit": 100, "offset": 0})
-        assert answer.status_code >= 400 or alice.id not in answer.text and "penguins" not in answer.text, answer.text
+        answer = bob.call(
+            "POST", "storage/v1/object/list/artifacts", json={"prefix": prefix, "limit": 100, "offset": 0}
+        )
+        assert answer.status_code >= 400 or (alice.id not in answer.text and "penguins" not in answer.text), (
+            answer.text
+        )
     bob.call("DELETE", f"storage/v1/object/artifacts/{path}")
-    bob.call("DELETE", "storage/v1/object/artifacts", json={"prefixes": [path, f"{alice.id}/uploads/1/own.csv"]})
+    bob.call(
+        "DELETE", "storage/v1/object/artifacts", json={"prefixes": [path, f"{alice.id}/uploads/1/own.csv"]}
+    )
     assert alice.call("GET", f"storage/v1/object/artifacts/{path}").status_code == 200, "it is still there"
     assert alice.call("GET", f"storage/v1/object/artifacts/{own}").content == b"a,b\n1,2\n"
 
 
 def forged(person: Person) -> dict[str, str]:
     now = int(time.time())
-    claims = {"sub": person.id, "role": "authenticated", "aud": "authenticated", "exp": now + 3600, "iat": now}
+    claims = {
+        "sub": person.id,
+        "role": "authenticated",
+        "aud": "authenticated",
+        "exp": now + 3600,
+        "iat": now,
+    }
     secret = person.stack.keys["jwt_secret"]
     real = jwt.decode(person.token, options={"verify_signature": False})
     header, payload, signature = person.token.split(".")
@@ -190,21 +245,44 @@ def test_without_a_key_or_with_a_forged_token_nothing_is_given(people: tuple[Per
         for url in ("rest/v1/tasks", "rest/v1/task_events", f"storage/v1/object/artifacts/{path}"):
             answer = alice.call("GET", url, token=token)
             assert answer.status_code >= 400 or answer.json() == [], f"{what}: {url}: {answer.text[:200]}"
-        answer = alice.call("POST", "rest/v1/rpc/claim_tasks", token=token, json={"worker": alice.id, "queue": "default", "most": 1, "lease_seconds": 1})
+        answer = alice.call(
+            "POST",
+            "rest/v1/rpc/claim_tasks",
+            token=token,
+            json={"worker": alice.id, "queue": "default", "most": 1, "lease_seconds": 1},
+        )
         assert answer.status_code >= 400, what
     for headers in ({}, {"authorization": f"Bearer {alice.token}"}, {"apikey": "sb_secret_guess"}):
         for url in ("rest/v1/tasks", f"storage/v1/object/artifacts/{path}", "auth/v1/user"):
             answer = httpx.get(f"{alice.stack.supabase}/{url}", headers=headers, timeout=20)
-            assert answer.status_code in (400, 401, 403), f"{headers}: {url}: {answer.status_code} {answer.text[:200]}"
+            assert answer.status_code in (400, 401, 403), (
+                f"{headers}: {url}: {answer.status_code} {answer.text[:200]}"
+            )
 
 
-async def listen(stack: Stack, topic: str, token: str, *, key: str | None = None, private: bool = True) -> tuple[str, list[Any], Any]:
+async def listen(
+    stack: Stack, topic: str, token: str, *, key: str | None = None, private: bool = True
+) -> tuple[str, list[Any], Any]:
     """Join a topic; returns the state that was reached, what was heard, and the client."""
-    client = AsyncRealtimeClient(f"{stack.supabase}/realtime/v1", token=key or stack.keys["publishable_key"], auto_reconnect=False, max_retries=1)
+    client = AsyncRealtimeClient(
+        f"{stack.supabase}/realtime/v1",
+        token=key or stack.keys["publishable_key"],
+        auto_reconnect=False,
+        max_retries=1,
+    )
     heard: list[Any] = []
     states: list[str] = []
     await client.set_auth(token)
-    channel = client.channel(topic, {"config": {"private": private, "broadcast": {"ack": True, "self": False}, "presence": {"key": "", "enabled": False}}})
+    channel = client.channel(
+        topic,
+        {
+            "config": {
+                "private": private,
+                "broadcast": {"ack": True, "self": False},
+                "presence": {"key": "", "enabled": False},
+            }
+        },
+    )
     for event in ("task", "events", "queued", "cancel", "forged"):
         channel.on_broadcast(event, heard.append)
 
@@ -234,8 +312,10 @@ async def test_broadcasts_of_another_are_not_heard(people: tuple[Person, Person,
     for topic, token, private in tries:
         try:
             state, heard, client = await listen(stack, topic, token, private=private)
-        except Exception as refused:  # the connection itself may be refused
-            assert "401" in str(refused) or "403" in str(refused) or "connect" in str(refused).lower(), refused
+        except (WebSocketException, OSError) as refused:  # the connection itself may be refused
+            assert "401" in str(refused) or "403" in str(refused) or "connect" in str(refused).lower(), (
+                refused
+            )
             continue
         clients.append(client)
         heard_anywhere.append((topic, heard))
@@ -258,11 +338,16 @@ async def test_nobody_can_forge_a_broadcast(people: tuple[Person, Person, int]) 
     assert state == "SUBSCRIBED"
     message = {"topic": f"user:{alice.id}", "event": "forged", "payload": {"x": 1}, "private": True}
     for token in (bob.token, alice.token):
-        await asyncio.to_thread(bob.call, "POST", "realtime/v1/api/broadcast", token=token, json={"messages": [message]})
+        await asyncio.to_thread(
+            bob.call, "POST", "realtime/v1/api/broadcast", token=token, json={"messages": [message]}
+        )
     own = client.get_channels()[0]
     await own.send_broadcast("forged", {"x": 1})
     inserted = await asyncio.to_thread(
-        bob.call, "POST", "rest/v1/rpc/send", json={"payload": {}, "event": "forged", "topic": f"user:{alice.id}"}
+        bob.call,
+        "POST",
+        "rest/v1/rpc/send",
+        json={"payload": {}, "event": "forged", "topic": f"user:{alice.id}"},
     )
     assert inserted.status_code >= 400
     await asyncio.sleep(0.5)
@@ -283,13 +368,30 @@ def test_every_port_that_listens_refuses_strangers(people: tuple[Person, Person,
     for process in stack.descendants():
         for connection in process.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN:
-                assert connection.laddr.ip in ("127.0.0.1", "::1"), f"{process.name()} listens on {connection.laddr}"
+                assert connection.laddr.ip in ("127.0.0.1", "::1"), (
+                    f"{process.name()} listens on {connection.laddr}"
+                )
     studio = set(listening) - set(stack.ports.values())
     assert len(studio) <= 1, f"unexpected listeners: {listening}"
     secrets = [alice.id, stack.keys["secret_key"], DEMO]
     for port in listening:
-        for headers in ({}, {"host": "evil.example"}, {"origin": "http://evil.example"}, {"host": "127.0.0.1.evil.example"}):
-            for path in ("/", "/rest/v1/tasks", "/auth/v1/admin/users", "/api/tasks", "/storage/v1/bucket", "/keys.json", "/../.env", "/readyz", "/health"):
+        for headers in (
+            {},
+            {"host": "evil.example"},
+            {"origin": "http://evil.example"},
+            {"host": "127.0.0.1.evil.example"},
+        ):
+            for path in (
+                "/",
+                "/rest/v1/tasks",
+                "/auth/v1/admin/users",
+                "/api/tasks",
+                "/storage/v1/bucket",
+                "/keys.json",
+                "/../.env",
+                "/readyz",
+                "/health",
+            ):
                 try:
                     answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=10)
                 except httpx.HTTPError as error:
@@ -297,7 +399,9 @@ def test_every_port_that_listens_refuses_strangers(people: tuple[Person, Person,
                 for secret in secrets:
                     assert secret not in answer.text, f"port {port} {path} {headers} tells {secret!r}"
                 if port in studio or port == stack.ports["PYTHONIC_SUPABASE_PORT"]:
-                    assert answer.status_code in (400, 401, 403, 404, 421) or path == "/health", f"{port}{path}: {answer.status_code}"
+                    assert answer.status_code in (400, 401, 403, 404, 421) or path == "/health", (
+                        f"{port}{path}: {answer.status_code}"
+                    )
 
 
 def test_the_page_process_knows_no_secret(people: tuple[Person, Person, int]) -> None:

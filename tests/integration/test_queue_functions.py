@@ -53,7 +53,9 @@ class Queue:
     async def state(self, task: int) -> str:
         return (await self.task(task))["state"]
 
-    async def claim(self, most: int = 10, worker: UUID | None = None, lease: float = 30) -> list[dict[str, Any]]:
+    async def claim(
+        self, most: int = 10, worker: UUID | None = None, lease: float = 30
+    ) -> list[dict[str, Any]]:
         reply = await self.connection.fetchval(
             "select public.claim_tasks($1, $2, $3, $4)", worker or self.worker, self.name, most, lease
         )
@@ -63,16 +65,16 @@ class Queue:
         marks = ", ".join(f"${number}" for number in range(1, len(arguments) + 1))
         return await self.connection.fetchval(f"select public.{function}({marks})", *arguments)
 
-    async def finish(self, task: int, attempt: int, worker: UUID | None = None, verdict: str = "unverified") -> bool:
+    async def finish(
+        self, task: int, attempt: int, worker: UUID | None = None, verdict: str = "unverified"
+    ) -> bool:
         evidence = '[{"check": "c", "outcome": "passed"}]' if verdict == "proven" else "[]"
         return await self.call(
             "finish_task", worker or self.worker, task, attempt, "the answer", verdict, evidence, "{}"
         )
 
     async def fail(self, task: int, attempt: int, *, retryable: bool, evidence: str = "[]") -> bool:
-        return await self.call(
-            "fail_task", self.worker, task, attempt, "it broke", retryable, evidence, "{}"
-        )
+        return await self.call("fail_task", self.worker, task, attempt, "it broke", retryable, evidence, "{}")
 
     async def lose_the_lease(self, task: int) -> None:
         await self.connection.execute(
@@ -82,7 +84,8 @@ class Queue:
     async def as_person(self, person: UUID, query: str, *arguments: Any) -> Any:
         async with self.connection.transaction():
             await self.connection.execute(
-                "select set_config('request.jwt.claims', $1, true), set_config('request.jwt.claim.sub', $2, true)",
+                """select set_config('request.jwt.claims', $1, true),
+                set_config('request.jwt.claim.sub', $2, true)""",
                 json.dumps({"sub": str(person), "role": "authenticated"}),
                 str(person),
             )
@@ -113,8 +116,13 @@ async def test_a_task_is_claimed_once_and_finished_into_its_thread(queue: Queue)
     said = await queue.connection.fetch(
         "select role, content from public.messages where thread_id = $1 order by id", row["thread_id"]
     )
-    assert [tuple(message) for message in said] == [("user", "  what   is\nit? "), ("assistant", "the answer")]
-    title = await queue.connection.fetchval("select title from public.threads where id = $1", row["thread_id"])
+    assert [tuple(message) for message in said] == [
+        ("user", "  what   is\nit? "),
+        ("assistant", "the answer"),
+    ]
+    title = await queue.connection.fetchval(
+        "select title from public.threads where id = $1", row["thread_id"]
+    )
     assert title == "what is it?"
 
 
@@ -171,7 +179,11 @@ async def test_a_worker_that_starts_again_takes_its_own_tasks_back_at_once(queue
     await queue.claim(1)
     await queue.call("cancel_task", cancelled)
     assert await queue.call("recover_tasks", queue.worker) == 2
-    assert [await queue.state(task) for task in (mine, other, cancelled)] == ["queued", "running", "cancelled"]
+    assert [await queue.state(task) for task in (mine, other, cancelled)] == [
+        "queued",
+        "running",
+        "cancelled",
+    ]
     assert (await queue.task(mine))["failures"] == 1
     assert not await queue.finish(mine, 1)
 
@@ -301,7 +313,10 @@ async def test_a_new_attempt_is_told_what_was_finished(queue: Queue) -> None:
     ]  # fmt: skip
     assert await queue.call("append_events", queue.worker, task, 1, json.dumps(events))
     assert await queue.call("append_events", queue.worker, task, 1, json.dumps(events)), "twice is once"
-    assert await queue.connection.fetchval("select count(*) from public.task_events where task_id = $1", task) == 4
+    assert (
+        await queue.connection.fetchval("select count(*) from public.task_events where task_id = $1", task)
+        == 4
+    )
     await queue.call("release_task", queue.worker, task, 1)
     (again,) = await queue.claim()
     assert [(step["step_id"], step["state"], step["code"]) for step in again["steps"]] == [
@@ -348,7 +363,10 @@ async def test_earlier_messages_of_the_thread_come_with_the_claim(queue: Queue) 
         ({"prompt": "   "}, "prompt is empty"),
         ({"prompt": "x" * 20_001}, "20,001|20001"),
         ({"inputs": '[{"name": "a"}]'}, "begins with the person's id"),
-        ({"inputs": '[{"name": "a", "storage_path": "00000000-0000-4000-8000-000000000009/a"}]'}, "begins with"),
+        (
+            {"inputs": '[{"name": "a", "storage_path": "00000000-0000-4000-8000-000000000009/a"}]'},
+            "begins with",
+        ),
         ({"inputs": '["x"]'}, "begins with"),
         ({"thread_id": UUID(int=7)}, "thread does not exist"),
         ({"assistant_id": UUID(int=7)}, "assistant does not exist"),
@@ -395,14 +413,15 @@ async def test_people_cannot_touch_tasks_of_others_or_run_state(queue: Queue) ->
     alice, bob = await queue.person(), await queue.person()
     task = await queue.add(alice)
     for query in ("select public.cancel_task($1)", "select public.retry_task($1)"):
-        with pytest.raises(asyncpg.PostgresError, match="no task .* of yours"):
+        with pytest.raises(asyncpg.PostgresError, match=r"no task .* of yours"):
             await queue.as_person(bob, query, task)
     assert await queue.as_person(bob, "select count(*) from public.tasks where id = $1", task) == 0
     assert await queue.as_person(alice, "select count(*) from public.tasks where id = $1", task) == 1
     for query in (
         "update public.tasks set state = 'succeeded' where id = $1 returning id",
         "delete from public.tasks where id = $1 returning id",
-        "insert into public.task_events (task_id, attempt, seq, user_id, kind) values ($1::bigint, 1, 1, auth.uid(), 'x') returning seq",
+        """insert into public.task_events (task_id, attempt, seq, user_id, kind)
+        values ($1::bigint, 1, 1, auth.uid(), 'x') returning seq""",
         "insert into public.tasks (prompt, state) values ('x' || $1::bigint, 'succeeded') returning id",
         "select public.claim_tasks(gen_random_uuid(), 'default', $1::int, 30)",
         "select pythonic.claim_tasks(gen_random_uuid(), 'default', $1::int, 30)",

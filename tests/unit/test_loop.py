@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ def bench(tmp_path: Path) -> Bench:
 
 
 async def test_a_task_whose_check_passes_is_proven(bench: Bench) -> None:
-    end = await bench.run(plan("s1"), code("x = 6 * 7\nprint(x)"), verification("It is 42.", "assert x == 42"))
+    end = await bench.run(
+        plan("s1"), code("x = 6 * 7\nprint(x)"), verification("It is 42.", "assert x == 42")
+    )
     assert isinstance(end, RunSucceeded)
     assert end.verdict.kind == "proven"
     assert [item.outcome for item in end.verdict.evidence] == ["passed"]
@@ -95,7 +98,9 @@ async def test_a_step_that_never_works_fails_after_its_executions(bench: Bench) 
 
 
 async def test_a_reply_without_code_is_asked_for_again(bench: Bench) -> None:
-    end = await bench.run(plan("s1"), words("I would rather talk."), code("x = 1"), verification("1", "assert x"))
+    end = await bench.run(
+        plan("s1"), words("I would rather talk."), code("x = 1"), verification("1", "assert x")
+    )
     assert isinstance(end, RunSucceeded)
     said = bench.model.requests[2].items[-1]
     assert isinstance(said, Said)
@@ -109,7 +114,11 @@ async def test_an_answer_without_checks_is_unverified(bench: Bench) -> None:
 
 
 async def test_files_that_open_do_not_prove_words(bench: Bench) -> None:
-    end = await bench.run(plan("s1"), code("import pathlib; pathlib.Path('note.txt').write_text('hello')"), verification("See note.txt."))
+    end = await bench.run(
+        plan("s1"),
+        code("import pathlib; pathlib.Path('note.txt').write_text('hello')"),
+        verification("See note.txt."),
+    )
     assert isinstance(end, RunSucceeded)
     assert end.verdict.kind == "unverified"
     assert [item.check for item in end.verdict.evidence] == ["note.txt opens"]
@@ -194,9 +203,7 @@ async def test_two_impossible_plans_end_the_run(bench: Bench) -> None:
 
 async def test_finished_steps_are_rebuilt_without_asking_the_model(bench: Bench) -> None:
     steps = tuple(Step(id=name, title=name, goal=name, proof="") for name in ("s1", "s2"))
-    resume = Resume(
-        plan=Plan(steps=steps), finished=(FinishedStep(step_id="s1", code="a = 20", output=""),)
-    )
+    resume = Resume(plan=Plan(steps=steps), finished=(FinishedStep(step_id="s1", code="a = 20", output=""),))
     end = await bench.run(code("b = a + 1"), verification("21", "assert b == 21"), resume=resume)
     assert isinstance(end, RunSucceeded)
     assert [request.purpose for request in bench.model.requests] == ["code", "verify"]
@@ -236,7 +243,9 @@ async def test_a_session_that_dies_is_rebuilt_for_the_fix(bench: Bench) -> None:
     assert "memory limit" in failure.text
 
 
-@pytest.mark.parametrize(("budget", "word"), [(Budget(turns=2), "2 model replies"), (Budget(tokens=20), "20 tokens")])
+@pytest.mark.parametrize(
+    ("budget", "word"), [(Budget(turns=2), "2 model replies"), (Budget(tokens=20), "20 tokens")]
+)
 async def test_a_spent_budget_ends_the_run_with_its_name(bench: Bench, budget: Budget, word: str) -> None:
     end = await bench.run(plan("s1"), code("x = 1"), budget=budget)
     assert isinstance(end, RunFailed)
@@ -276,6 +285,6 @@ async def test_a_probe_proves_that_the_model_replies(bench: Bench) -> None:
 async def test_the_conversation_only_grows(bench: Bench) -> None:
     await bench.run(plan("s1"), code("1/0"), code("x = 1"), verification("1", "assert x"))
     requests = bench.model.requests
-    for earlier, later in zip(requests, requests[1:], strict=False):
+    for earlier, later in pairwise(requests):
         assert tuple(later.items)[: len(earlier.items)] == tuple(earlier.items)
         assert later.instructions == earlier.instructions

@@ -24,7 +24,7 @@ LONGEST_RETRY_AFTER = 120.0
 
 @functools.cache
 def _trusted() -> ssl.SSLContext:
-    """The certificates that are trusted; reading them takes 20 ms, so a process does it once, ahead of time."""
+    """The certificates that are trusted; reading them takes 20 ms, so a process does it once, ahead."""
     return httpx2.create_ssl_context()
 
 

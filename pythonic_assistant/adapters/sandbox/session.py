@@ -84,7 +84,7 @@ class NamespaceSession:
         self,
         code: str,
         *,
-        timeout: float,  # noqa: ASYNC109  (the port says so)
+        timeout: float,
         on_output: OnOutput | None = None,
     ) -> Execution:
         """Run code. See `ports.SandboxSession.execute`.

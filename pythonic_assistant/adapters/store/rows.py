@@ -65,9 +65,7 @@ def read_claim(data: Any) -> Claim:
         pydantic.ValidationError: the database's functions are of another version than this code.
     """
     claim = _claims.validate_python(data)
-    return Claim(
-        tasks=tuple(_task(row) for row in claim.tasks), next_due_seconds=claim.next_due_seconds
-    )
+    return Claim(tasks=tuple(_task(row) for row in claim.tasks), next_due_seconds=claim.next_due_seconds)
 
 
 def _task(row: _Task) -> ClaimedTask:

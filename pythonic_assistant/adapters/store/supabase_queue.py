@@ -100,7 +100,5 @@ class SupabaseQueue:
 
     async def _rpc(self, function: str, arguments: Mapping[str, Any]) -> Any:
         words = function.replace("_", " ")
-        reply = await call(
-            words, self._client.rpc(function, {"worker": self._worker, **arguments}).execute()
-        )
+        reply = await call(words, self._client.rpc(function, {"worker": self._worker, **arguments}).execute())
         return reply.data

@@ -1,9 +1,9 @@
 """From a task that is asked to the first request at the model's server, with everything running.
 
-`python -m benchmarks.path [tasks]`. The clock starts before the person's call of `enqueue_task` over HTTP and
-stops when the model's server, which is in this process, has received the runner's first request: admission,
-broadcast, claim, runner, sandbox session and connection are all in it. Tasks come one after the other, with a
-pause in which the worker gets its next spare runner, as people's do.
+`python -m benchmarks.bench_path [tasks]`. The clock starts before the person's call of `enqueue_task` over
+HTTP and stops when the model's server, which is in this process, has received the runner's first request:
+admission, broadcast, claim, runner, sandbox session and connection are all in it. Tasks come one after the
+other, with a pause in which the worker gets its next spare runner, as people's do.
 
 The peer is starting a runner afresh, which is what every task would wait for without the spare.
 """
@@ -13,7 +13,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from threading import Event
+from typing import Any
 
 import httpx
 
@@ -45,7 +47,7 @@ class FirstRequest:
             return Code(code="total = 1 + 1\nprint(total)")
         if "All steps are done." in heard.last:
             return Data(data={"answer": "2", "checks": [{"claim": "2", "code": "assert total == 2"}]})
-        step = {"id": "s1", "title": "Add", "goal": "add", "proof": "2", "depends_on": []}
+        step: dict[str, object] = {"id": "s1", "title": "Add", "goal": "add", "proof": "2", "depends_on": []}
         return Data(data={"steps": [step]})
 
 
@@ -60,7 +62,8 @@ def main() -> None:
         ) as stack,
         httpx.Client(base_url=stack.supabase, headers=_sign_in(stack), timeout=20) as person,
     ):
-        times, whole = [], []
+        times: list[float] = []
+        whole: list[float] = []
         for number in range(WARM_UP + count):
             first.expect()
             began = time.perf_counter()
@@ -68,9 +71,7 @@ def main() -> None:
             answer.raise_for_status()
             if not first.heard.wait(20):
                 raise SystemExit("The model's server was not asked within 20 s.")
-            row = answer.json()
-            task = (row[0] if isinstance(row, list) else row)["id"]
-            until(lambda task=task: stack.task(task)["finished_at"], seconds=20, what="the end of the task")
+            until(_ended(stack, task_id_of(answer.json())), seconds=20, what="the end of the task")
             if number >= WARM_UP:
                 times.append((first.at - began) * 1000)
                 whole.append((time.perf_counter() - began) * 1000)
@@ -79,7 +80,9 @@ def main() -> None:
     report(
         "path",
         [
-            Figure(name="enqueue → first model request p50", value=round(percentile(times, 50), 1), unit="ms"),
+            Figure(
+                name="enqueue → first model request p50", value=round(percentile(times, 50), 1), unit="ms"
+            ),
             against_goal("enqueue → first model request p95", percentile(times, 95), "ms", 150),
             against_peer(
                 "enqueue → first model request p50",
@@ -88,9 +91,23 @@ def main() -> None:
                 "starting and importing a runner",
                 fresh,
             ),
-            Figure(name="enqueue → proven, model time about 0, p50", value=round(percentile(whole, 50), 1), unit="ms"),
+            Figure(
+                name="enqueue → proven, model time about 0, p50",
+                value=round(percentile(whole, 50), 1),
+                unit="ms",
+            ),
         ],
     )
+
+
+def task_id_of(row: Any) -> int:
+    """The id in what `enqueue_task` returned: an object, or a list of one."""
+    first: Any = row[0] if isinstance(row, list) else row
+    return int(first["id"])
+
+
+def _ended(stack: Stack, task: int) -> Callable[[], bool]:
+    return lambda: stack.task(task)["finished_at"] is not None
 
 
 def _sign_in(stack: Stack) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """How quickly a sandbox session is there, and how quickly a trivial step runs.
 
-`make bench-sandbox`, or `python -m benchmarks.sandbox [sessions]`. The peer is a fresh Python with the same
-imports: what every execution would cost without the zygote.
+`make bench-sandbox`, or `python -m benchmarks.bench_sandbox [sessions]`. The peer is a fresh Python with the
+same imports: what every execution would cost without the zygote.
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+# `make` alone lists what there is. All of it works without make too: python3 bootstrap.py run
+PYTHON ?= python3
+BOOTSTRAP := $(PYTHON) bootstrap.py
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock clean bench
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+run: ## start everything; Ctrl-C stops it
+	@$(BOOTSTRAP) run
+
+test: ## check, then every test with coverage
+	@$(BOOTSTRAP) test
+
+check: ## format, lint, layers, types
+	@$(BOOTSTRAP) check
+
+format: ## format and mend what can be mended
+	@$(BOOTSTRAP) format
+
+lock: ## bring the lock files to the newest versions that the .in files allow
+	@$(BOOTSTRAP) lock
+
+bench: $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py)) ## every benchmark
+
+bench-%: benchmarks/bench_%.py
+	@$(BOOTSTRAP) exec python -m benchmarks.bench_$*
+
+# Listed for `make help`; the rule above does the work.
+bench-sandbox: ## how quickly a sandbox is ready and runs
+
+clean: ## remove .venv; state and settings stay
+	rm -rf .venv

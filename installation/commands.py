@@ -1,0 +1,92 @@
+"""The commands that run in the set-up folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from installation.causes import SetupError
+from installation.places import ROOT, environment
+from installation.steps import set_up
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def need_browser() -> None:
+    """Find Chromium for the tests of the page, or install it where that is this system's custom."""
+    if any(shutil.which(name) for name in CHROMIUM_NAMES):
+        return
+    advice = (
+        "The tests of the page need Chromium: install it with this system's package manager and start again."
+    )
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise SetupError(advice)
+    sys.stderr.write("Installing Chromium with apt-get, for the tests of the page.\n")
+    quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        done = subprocess.run(
+            ["apt-get", "-q", *words], env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if done.returncode:
+            sys.stderr.write(done.stdout.decode("utf-8", "replace")[-2000:])
+            raise SetupError(f"apt-get {words[0]} failed. {advice}")
+
+
+CHECK = [
+    ["ruff", "format", "--check", "."],
+    ["ruff", "check", "."],
+    ["lint-imports"],
+    ["node", os.path.join("embedded_supabase", "node_modules", "pyright", "index.js")],
+]
+COMPILE = (
+    *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
+    *("--generate-hashes", "--no-emit-index-url", "--no-header"),
+)
+# The development lock leads; the others are parts of it with the very same versions.
+PART = (*COMPILE, "-c", "requirements-dev.lock")
+COMMANDS: dict[str, list[list[str]]] = {
+    "setup": [],
+    "check": CHECK,
+    "test": [*CHECK, ["python", "-m", "pytest", "--cov", "--cov-report=term:skip-covered"]],
+    "format": [["ruff", "format", "."], ["ruff", "check", "--fix", "."]],
+    "lock": [
+        [*COMPILE, "requirements-dev.in", "-o", "requirements-dev.lock"],
+        [*PART, "requirements.in", "requirements-build.in", "-o", "requirements.lock"],
+        [*PART, "requirements-node.in", "-o", "requirements-node.lock"],
+    ],
+}
+USAGE = (
+    "Usage: bootstrap.py run | setup | check | test | format | lock [OPTIONS], or exec PROGRAMME [OPTIONS]"
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Set up, then run; the last programme replaces this one, so that signals and exit codes are its own."""
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    os.chdir(ROOT)
+    if name == "run":
+        commands = [["python", "main.py"]]
+    elif name == "exec" and rest:
+        commands, rest = [rest], []
+    elif name in COMMANDS:
+        commands = COMMANDS[name]
+    else:
+        sys.stderr.write(USAGE + "\n")
+        return 2
+    set_up(dev=name != "run")
+    if name == "test":
+        need_browser()
+    chosen = environment()
+    for number, words in enumerate(commands):
+        last = number == len(commands) - 1
+        programme = shutil.which(words[0], path=chosen["PATH"])
+        if programme is None:
+            raise SetupError(f"{words[0]} was not found.")
+        if last:
+            os.execve(programme, [*words, *rest], chosen)  # noqa: S606  replaces this process on purpose
+        code = subprocess.call(words, executable=programme, env=chosen)
+        if code:
+            return code
+    return 0

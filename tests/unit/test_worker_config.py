@@ -1,0 +1,38 @@
+"""What a worker refuses to start with."""
+
+from __future__ import annotations
+
+import pytest
+
+from pythonic_assistant.domain.errors import ConfigurationError
+from pythonic_assistant.settings import load_settings
+from worker.__main__ import config_of
+
+SUPABASE = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SECRET_KEY": "sb_secret_canary"}
+
+
+def test_the_model_is_what_the_settings_say_and_keys_do_not_show() -> None:
+    given = {**SUPABASE, "OPENAI_BASE_URL": "http://127.0.0.1:11434/v1", "PYTHONIC_MODEL": "qwen"}
+    config = config_of(load_settings(given, None, role="worker"))
+    assert config.model is not None
+    assert (config.model.model, config.model.base_url, config.model.api_key) == (
+        "qwen",
+        "http://127.0.0.1:11434/v1",
+        "",
+    )
+    assert "canary" not in repr(config)
+
+
+def test_without_a_model_there_is_only_the_demo() -> None:
+    assert config_of(load_settings(SUPABASE, None, role="worker")).model is None
+
+
+@pytest.mark.parametrize("tier", ["bwrap", "landlock", "unsafe"])
+def test_a_tier_that_is_not_there_is_refused_never_replaced(tier: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot do yet"):
+        config_of(load_settings({**SUPABASE, "PYTHONIC_SANDBOX": tier}, None, role="worker"))
+
+
+def test_a_worker_by_itself_needs_a_database() -> None:
+    with pytest.raises(ConfigurationError, match="SUPABASE_URL"):
+        config_of(load_settings({}, None, role="worker"))
