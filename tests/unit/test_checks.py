@@ -41,8 +41,8 @@ def test_checks_that_cannot_fail_are_named(code: str, words: str) -> None:
 
 def test_the_answer_is_a_variable_of_the_check() -> None:
     names: dict[str, object] = {}
-    exec(with_answer("copy = ANSWER", "it's \"quoted\"\n and \\ long"), names)
-    assert names["copy"] == "it's \"quoted\"\n and \\ long"
+    exec(with_answer("copy = ANSWER", 'it\'s "quoted"\n and \\ long'), names)
+    assert names["copy"] == 'it\'s "quoted"\n and \\ long'
 
 
 def test_each_artifact_has_to_open_and_each_promised_file_to_be_there() -> None:

@@ -89,7 +89,16 @@ def test_orders_come_back_as_they_were_and_hide_the_key() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"\n", b"[]\n", b"{}\n", b'{"at": 1}\n', b'{"at":"2026-11-20T12:00:00Z","event":{"kind":"x"}}\n', b"\xff\n", b"[" * 100_000],
+    [
+        b"",
+        b"\n",
+        b"[]\n",
+        b"{}\n",
+        b'{"at": 1}\n',
+        b'{"at":"2026-11-20T12:00:00Z","event":{"kind":"x"}}\n',
+        b"\xff\n",
+        b"[" * 100_000,
+    ],
 )
 def test_garbage_is_refused_with_a_sentence(line: bytes) -> None:
     with pytest.raises(InvalidInputError, match="no event"):

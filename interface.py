@@ -1,0 +1,30 @@
+"""The page's entry script: sign-in first, then the sidebar and the page that was asked for.
+
+Streamlit runs this file anew for every visit and every action that concerns the whole page. Start it with
+`python -m live`.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from live.runtime import ROOT
+from pages import chat, sidebar, sign_in, visit
+
+# A picture of our own: Streamlit would load an icon by name from another host.
+st.set_page_config(
+    page_title="Pythonic Assistant", page_icon=str(ROOT / "live" / "icon.svg"), initial_sidebar_state="auto"
+)
+
+
+def show() -> None:
+    """Draw what the visitor may see."""
+    if visit.session() is None:
+        sign_in.show()
+        return
+    with visit.calmly():
+        sidebar.show()
+        chat.show()
+
+
+st.navigation([st.Page(show, title="Pythonic Assistant", default=True)], position="hidden").run()

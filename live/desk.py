@@ -1,0 +1,214 @@
+"""Reading and writing rows and files as one person, with that person's token."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
+
+from supabase import AsyncClient
+
+from live.rows import (
+    TASK_COLUMNS,
+    ArtifactRow,
+    AssistantRow,
+    EventRow,
+    TaskRow,
+    ThreadRow,
+    artifact_row,
+    assistant_row,
+    event_row,
+    task_row,
+    thread_row,
+)
+from live.supabase_access import SupabaseAccess, in_words
+from pythonic_assistant.domain.errors import InvalidInputError
+
+BUCKET = "artifacts"
+# PostgREST on hosted Supabase gives at most 1,000 rows at a time.
+_PAGE = 1000
+Position = tuple[int, int]
+
+
+class Desk:
+    """What a person can do with the database. Errors of every method are those of `in_words`."""
+
+    def __init__(self, access: SupabaseAccess, user_id: str, token: Callable[[], Awaitable[str]]) -> None:
+        self._access = access
+        self._user_id = user_id
+        self._token = token
+
+    async def threads(self, limit: int = 50) -> tuple[ThreadRow, ...]:
+        """The newest conversations first."""
+        client = await self._client()
+        with in_words():
+            found = (
+                await client.table("threads")
+                .select("*")
+                .order("updated_at", desc=True)
+                .limit(limit)
+                .execute()
+            )
+        return tuple(thread_row(row) for row in _rows(found.data))
+
+    async def assistants(self) -> tuple[AssistantRow, ...]:
+        """The built-in assistants and the person's own."""
+        client = await self._client()
+        with in_words():
+            found = await client.table("assistants").select("*").order("id").execute()
+        return tuple(assistant_row(row) for row in _rows(found.data))
+
+    async def tasks_of_thread(self, thread_id: str, limit: int) -> tuple[TaskRow, ...]:
+        """The newest tasks of a conversation, oldest of them first."""
+        client = await self._client()
+        with in_words():
+            query = client.table("tasks").select(TASK_COLUMNS).eq("thread_id", thread_id)
+            found = await query.order("id", desc=True).limit(limit).execute()
+        return tuple(task_row(row) for row in reversed(_rows(found.data)))
+
+    async def tasks(self, ids: Sequence[int]) -> tuple[TaskRow, ...]:
+        """These tasks; those that are gone are left out."""
+        client = await self._client()
+        with in_words():
+            found = await client.table("tasks").select(TASK_COLUMNS).in_("id", list(ids)).execute()
+        return tuple(task_row(row) for row in _rows(found.data))
+
+    async def artifacts(self, task_ids: Sequence[int]) -> tuple[ArtifactRow, ...]:
+        """What these tasks left, in the order in which it was stored."""
+        client = await self._client()
+        with in_words():
+            found = (
+                await client.table("artifacts")
+                .select("*")
+                .in_("task_id", list(task_ids))
+                .order("id")
+                .execute()
+            )
+        return tuple(artifact_row(row) for row in _rows(found.data))
+
+    async def artifact(self, artifact_id: int) -> ArtifactRow | None:
+        """One artifact, if it is the person's."""
+        client = await self._client()
+        with in_words():
+            found = await client.table("artifacts").select("*").eq("id", artifact_id).execute()
+        rows = _rows(found.data)
+        return artifact_row(rows[0]) if rows else None
+
+    async def events_after(self, task_id: int, position: Position) -> tuple[EventRow, ...]:
+        """The events of a task after `(attempt, seq)`, in order."""
+        client = await self._client()
+        events: list[EventRow] = []
+        while True:
+            attempt, seq = position
+            with in_words():
+                query = client.table("task_events").select("attempt,seq,kind,step_id,data,created_at")
+                query = query.eq("task_id", task_id)
+                query = query.or_(f"attempt.gt.{attempt},and(attempt.eq.{attempt},seq.gt.{seq})")
+                found = await query.order("attempt").order("seq").limit(_PAGE).execute()
+            rows = _rows(found.data)
+            events.extend(event_row(int(row["attempt"]), row) for row in rows)
+            if len(rows) < _PAGE:
+                return tuple(events)
+            position = (events[-1].attempt, events[-1].seq)
+
+    async def enqueue(
+        self,
+        prompt: str,
+        *,
+        dedupe_key: str,
+        thread_id: str | None = None,
+        assistant_id: str | None = None,
+        inputs: Sequence[Mapping[str, Any]] = (),
+        kind: str = "task",
+    ) -> TaskRow:
+        """Ask a task; asked twice with the same key it is one task."""
+        client = await self._client()
+        with in_words():
+            found = await client.rpc(
+                "enqueue_task",
+                {
+                    "prompt": prompt,
+                    "thread_id": thread_id,
+                    "assistant_id": assistant_id,
+                    "inputs": list(inputs),
+                    "kind": kind,
+                    "dedupe_key": dedupe_key,
+                },
+            ).execute()
+        data: Any = found.data
+        row: Any = cast("list[Any]", data)[0] if isinstance(data, list) else data
+        return task_row(cast("Mapping[str, Any]", row))
+
+    async def cancel(self, task_id: int) -> None:
+        """Cancel a task, or ask its worker to."""
+        client = await self._client()
+        with in_words():
+            await client.rpc("cancel_task", {"task_id": task_id}).execute()
+
+    async def retry(self, task_id: int, *, from_start: bool) -> None:
+        """Queue an ended task again."""
+        client = await self._client()
+        with in_words():
+            await client.rpc("retry_task", {"task_id": task_id, "from_start": from_start}).execute()
+
+    async def rename_thread(self, thread_id: str, title: str) -> None:
+        """Give a conversation another title of 1 to 200 characters."""
+        client = await self._client()
+        with in_words():
+            await client.table("threads").update({"title": title.strip()[:200]}).eq("id", thread_id).execute()
+
+    async def delete_thread(self, thread_id: str) -> None:
+        """Delete a conversation with its tasks."""
+        client = await self._client()
+        with in_words():
+            await client.table("threads").delete().eq("id", thread_id).execute()
+
+    async def upload(self, name: str, content: bytes, media_type: str) -> dict[str, Any]:
+        """Store a file of the person; returns the entry for `inputs` of a task."""
+        if not content:
+            raise InvalidInputError(f"The file {name} is empty: choose one with content.")
+        path = f"{self._user_id}/uploads/{uuid.uuid4()}/{storage_name(name)}"
+        client = await self._client()
+        with in_words():
+            await client.storage.from_(BUCKET).upload(
+                path, content, {"content-type": media_type or "application/octet-stream"}
+            )
+        return {"name": name, "storage_path": path, "media_type": media_type, "bytes": len(content)}
+
+    async def download(self, storage_path: str) -> bytes:
+        """The content of a file."""
+        client = await self._client()
+        with in_words():
+            return await client.storage.from_(BUCKET).download(storage_path)
+
+    async def _client(self) -> AsyncClient:
+        return await self._access.client(await self._token())
+
+
+def storage_name(name: str) -> str:
+    """A name that Storage takes: letters, digits, dot, dash and underscore, at most 100 characters."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", base).lstrip(".")[-100:]
+    return plain or "file"
+
+
+def input_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names for the files of one task: no folders, no control characters, no two alike."""
+    taken: set[str] = set()
+    result: list[str] = []
+    for name in names:
+        base = "".join(c for c in name.replace("\\", "/").rsplit("/", 1)[-1] if c.isprintable()).strip(". ")
+        base = base[-150:] or "file"
+        stem, dot, ending = base.rpartition(".")
+        candidate, count = base, 2
+        while candidate in taken:
+            candidate = f"{stem} ({count}).{ending}" if dot else f"{base} ({count})"
+            count += 1
+        taken.add(candidate)
+        result.append(candidate)
+    return tuple(result)
+
+
+def _rows(data: Any) -> list[Mapping[str, Any]]:
+    return cast("list[Mapping[str, Any]]", data) if isinstance(data, list) else []

@@ -1,0 +1,252 @@
+"""One signed-in person: their feed, kept current by one Realtime connection and by reading rows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+from live.desk import Desk
+from live.feed import THREADS, ConnectionState, Feed, worker_list
+from live.realtime import keep_connected
+from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
+from live.sessions import SessionBook, SessionEndedError
+from live.supabase_access import SupabaseAccess
+from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
+
+logger = logging.getLogger(__name__)
+
+# Enough for every card of a few long threads; beyond it ended tasks that are not on screen are dropped.
+_MOST_FOLLOWED = 300
+_RETRY_SECONDS = 2.0
+_ASSISTANTS_SECONDS = 30.0
+
+
+class Person:
+    """What the pages of one person share. Methods run on the event loop; `feed` is read by any thread."""
+
+    def __init__(self, access: SupabaseAccess, book: SessionBook, user_id: str) -> None:
+        self.user_id = user_id
+        self.feed = Feed()
+        self.sockets = 0
+        self.used_at = time.monotonic()
+        self._access = access
+        self._book = book
+        self.desk = Desk(access, user_id, self.token)
+        self._stale: set[int] = set()
+        self._gaps: set[int] = set()
+        self._told: set[int] = set()
+        self._wake = asyncio.Event()
+        self._threads: dict[str, tuple[int, tuple[int, ...]]] = {}
+        self._thread_list: tuple[ThreadRow, ...] | None = None
+        self._assistants: tuple[float, tuple[AssistantRow, ...]] | None = None
+
+    async def token(self) -> str:
+        """An access token of any session that the person has open.
+
+        Raises:
+            SessionEndedError: none is open.
+            StoreUnavailableError: it must be refreshed and the sign-in service does not answer.
+        """
+        session = self._book.of_user(self.user_id)
+        if session is None:
+            raise SessionEndedError("The session has ended: sign in again.")
+        return await self._book.token(session)
+
+    async def run(self) -> None:
+        """Keep the feed current until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                keep_connected(self._access.url, self._access.publishable_key, self.user_id, self.token, self)
+            )
+            group.create_task(self._catch_up())
+
+    # What pages read
+
+    async def open_thread(self, thread_id: str, limit: int) -> tuple[int, ...]:
+        """Follow the newest tasks of a conversation; their ids, oldest first."""
+        known = self._threads.get(thread_id)
+        # While the connection is lost, what was read before is shown at once instead of waiting for nothing.
+        if known is not None and (self.feed.connection == "lost" or known[0] == limit):
+            return known[1]
+        rows = await self.desk.tasks_of_thread(thread_id, limit)
+        ids = tuple(row.id for row in rows)
+        await self._follow(rows)
+        self._threads[thread_id] = (limit, ids)
+        self._drop_old(set(ids))
+        return ids
+
+    async def open_task(self, task_id: int) -> TaskRow | None:
+        """Follow one task, if it is the person's."""
+        view = self.feed.task(task_id)
+        if view is not None:
+            return view.row
+        rows = await self.desk.tasks([task_id])
+        await self._follow(rows)
+        return rows[0] if rows else None
+
+    async def tell(self, task_id: int) -> None:
+        """Make sure that the events of a followed task are there."""
+        if task_id not in self._told:
+            self._told.add(task_id)
+            try:
+                events = await self.desk.events_after(task_id, self.feed.last_contiguous(task_id))
+            except BaseException:
+                self._told.discard(task_id)
+                raise
+            self.feed.put_events(task_id, events)
+
+    async def threads(self) -> tuple[ThreadRow, ...]:
+        """The conversations, newest first."""
+        if self._thread_list is None:
+            self._thread_list = await self.desk.threads()
+        return self._thread_list
+
+    async def assistants(self) -> tuple[AssistantRow, ...]:
+        """The assistants to choose from; at most 30 s old."""
+        known = self._assistants
+        fresh = known is not None and time.monotonic() - known[0] < _ASSISTANTS_SECONDS
+        if known is not None and (fresh or self.feed.connection == "lost"):
+            return known[1]
+        self._assistants = (time.monotonic(), await self.desk.assistants())
+        return self._assistants[1]
+
+    def added(self, row: TaskRow) -> None:
+        """Follow a task that was just asked here, before the database tells of it."""
+        self._told.add(row.id)
+        self.feed.put_task(row)
+        self._forget_lists(row.thread_id)
+        self._refresh(row.id)
+
+    def threads_changed(self) -> None:
+        """The person changed a conversation here."""
+        self._thread_list = None
+        self._threads.clear()
+        self.feed.touch(THREADS)
+
+    # What Realtime tells
+
+    def heard_task(self, payload: Mapping[str, Any]) -> None:
+        """A task's state has changed."""
+        task_id, thread_id = int(payload["task_id"]), cast("str | None", payload.get("thread_id"))
+        known = self.feed.task(task_id) is not None
+        self.feed.hint(
+            task_id,
+            state=str(payload.get("state")),
+            attempt=int(payload.get("attempt") or 0),
+            verdict=payload.get("verdict"),
+            cancelling=bool(payload.get("cancelling")) and payload.get("state") == "running",
+        )
+        self._thread_list = None
+        if known:
+            self._refresh(task_id)
+        else:
+            self._forget_lists(thread_id)
+
+    def heard_events(self, payload: Mapping[str, Any]) -> None:
+        """Events of a task were stored."""
+        task_id, attempt = int(payload["task_id"]), int(payload["attempt"])
+        if task_id not in self._told:
+            return
+        events: Any = payload.get("events")
+        complete = False
+        if isinstance(events, list):
+            listed = cast("list[Mapping[str, Any]]", events)
+            complete = self.feed.put_events(task_id, [event_row(attempt, event) for event in listed])
+            if any(event.get("kind") == "artifact_saved" for event in listed):
+                self._refresh(task_id)
+        if not complete:
+            self._gaps.add(task_id)
+            self._wake.set()
+
+    def heard_presence(self, state: Mapping[str, Any]) -> None:
+        """Workers came or went."""
+        self.feed.set_workers(worker_list(state, worker_of))
+
+    def heard_connection(self, state: ConnectionState) -> None:
+        """The Realtime connection is there or lost; once it is there, everything is read again."""
+        if state == "connected":
+            opened = tuple(self._threads)
+            self._thread_list = None
+            self._threads.clear()
+            self._stale.update(row.id for row in self.feed.followed())
+            self._wake.set()
+            self.feed.set_connection(state)
+            for thread_id in opened:
+                self.feed.touch(f"thread:{thread_id}")
+            self.feed.touch(THREADS)
+        else:
+            self.feed.set_connection(state)
+            self.feed.set_workers(())
+
+    # Reading rows
+
+    async def _follow(self, rows: tuple[TaskRow, ...]) -> None:
+        fresh = [row.id for row in rows]
+        for row in rows:
+            self.feed.put_task(row)
+        if fresh:
+            artifacts = await self.desk.artifacts(fresh)
+            for task_id in fresh:
+                self.feed.put_artifacts(task_id, tuple(a for a in artifacts if a.task_id == task_id))
+        for row in rows:
+            if not row.final:
+                await self.tell(row.id)
+                # A change that was broadcast between the reading and the following is found by reading again.
+                self._refresh(row.id)
+
+    async def _catch_up(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            stale, gaps = self._stale, self._gaps
+            self._stale, self._gaps = set(), set()
+            try:
+                await self._read_again(stale, gaps)
+            except (StoreUnavailableError, TimeoutError):
+                self._stale |= stale
+                self._gaps |= gaps
+                self._wake.set()
+                await asyncio.sleep(_RETRY_SECONDS)
+            except SessionEndedError:
+                return
+            except AssistantError as error:
+                logger.warning("rows not read", extra={"action": "catch_up", "error": str(error)[:200]})
+
+    async def _read_again(self, stale: set[int], gaps: set[int]) -> None:
+        if stale:
+            ids = sorted(stale)
+            rows = await self.desk.tasks(ids)
+            artifacts = await self.desk.artifacts(ids)
+            found = {row.id for row in rows}
+            for task_id in stale - found:
+                self.feed.forget(task_id)
+            for row in rows:
+                self.feed.put_artifacts(row.id, tuple(a for a in artifacts if a.task_id == row.id))
+                self.feed.put_task(row)
+        for task_id in sorted((stale | gaps) & self._told):
+            events = await self.desk.events_after(task_id, self.feed.last_contiguous(task_id))
+            self.feed.put_events(task_id, events)
+
+    def _refresh(self, task_id: int) -> None:
+        self._stale.add(task_id)
+        self._wake.set()
+
+    def _forget_lists(self, thread_id: str | None) -> None:
+        self._thread_list = None
+        if thread_id is not None:
+            self._threads.pop(thread_id, None)
+            self.feed.touch(f"thread:{thread_id}")
+        self.feed.touch(THREADS)
+
+    def _drop_old(self, keep: set[int]) -> None:
+        followed = self.feed.followed()
+        if len(followed) <= _MOST_FOLLOWED:
+            return
+        for row in followed:
+            if row.final and row.id not in keep:
+                self.feed.forget(row.id)
+                self._told.discard(row.id)
+        self._threads = {name: entry for name, entry in self._threads.items() if set(entry[1]) <= keep}

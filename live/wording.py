@@ -1,0 +1,116 @@
+"""Numbers, states and untrusted text in the words and forms that people read."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Final
+
+from live.rows import TaskRow
+
+STATE_WORDS: Final = {
+    "scheduled": "Waits to be tried again",
+    "held": "Held: you have reached your limit of active tasks",
+    "queued": "Queued",
+    "running": "Running",
+    "waiting": "Waits for you",
+    "succeeded": "Done",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+}
+_SECONDS_PER_MINUTE = 60
+
+
+def duration(seconds: float) -> str:
+    """A span of time: "0.4 s", "12 s", "3 min 5 s", "2 h 10 min"."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < _SECONDS_PER_MINUTE:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, _SECONDS_PER_MINUTE)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def size(count: int) -> str:
+    """A number of bytes: "512 B", "3.4 KB", "1.2 MB" (of 1,000)."""
+    value = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{count} B"
+
+
+def counted(count: int, word: str) -> str:
+    """A number with its word: "1 check", "3 checks"."""
+    return f"{count:,} {word if count == 1 else word + 's'}"
+
+
+def short(text: str, most: int) -> str:
+    """One line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def status_words(row: TaskRow) -> str:
+    """The badge of a task."""
+    if row.cancelling:
+        return "Cancelling…"
+    if row.state == "succeeded":
+        return "Proven" if row.verdict == "proven" else "Unverified"
+    if row.state == "failed" and row.verdict == "refuted":
+        return "Refuted"
+    return STATE_WORDS.get(row.state, row.state)
+
+
+def announcement(old: TaskRow, new: TaskRow) -> str:
+    """What a screen reader says of a change of state; nothing when the state is the same."""
+    if status_words(old) == status_words(new):
+        return ""
+    return f"Task “{short(new.prompt, 60)}”: {status_words(new)}."
+
+
+def elapsed(row: TaskRow, now: datetime) -> float | None:
+    """Seconds since the task was first claimed, or that it took; None before."""
+    if row.started_at is None:
+        return None
+    end = row.finished_at or now
+    return max((end - row.started_at).total_seconds(), 0.0)
+
+
+def plain(text: str) -> str:
+    """Text as Markdown that shows exactly this text on one line."""
+    line = " ".join(text.split())
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", line)
+
+
+# An image whose address is not one of our own: opening the answer would tell that address who reads it.
+_IMAGE = re.compile(r"!\[([^\]]*)\]\s*(?:\(\s*<?([^)\s>]*)>?[^)]*\)|\[([^\]]*)\])")
+_MONEY = re.compile(r"(?<![\\$])\$(?=\d)")
+_FENCE = re.compile(r"(^(?:```|~~~).*?^(?:```|~~~)[^\S\n]*$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+
+
+def safe_markdown(text: str) -> str:
+    """An answer's Markdown without anything that loads by itself.
+
+    Images become words that name them, whatever their address, because artifacts are shown below the answer
+    anyway. HTML is escaped by Streamlit. Code keeps every character. "$5" stays money instead of beginning a
+    formula.
+    """
+    parts = _FENCE.split(text)
+    return "".join(part if index % 2 else _without_images(part) for index, part in enumerate(parts))
+
+
+def _without_images(text: str) -> str:
+    def words(match: re.Match[str]) -> str:
+        label = match.group(1).strip() or (match.group(2) or match.group(3) or "").rsplit("/", 1)[-1]
+        return f"*(picture: {plain(label) or 'without a name'})*"
+
+    text = _IMAGE.sub(words, text)
+    # What is left of image syntax, such as one that is broken over lines, is taken apart.
+    text = text.replace("![", "!\\[")
+    return _MONEY.sub(r"\\$", text)

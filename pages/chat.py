@@ -1,0 +1,222 @@
+"""A conversation: its tasks as cards, and the place to ask the next one."""
+
+from __future__ import annotations
+
+import mimetypes
+import uuid
+from collections.abc import Sequence
+from typing import Any, cast
+
+import streamlit as st
+
+from live import front
+from live.desk import input_names
+from live.feed import STATUS
+from live.person import Person
+from live.rows import ASSISTANT_ID, DEMO_ID, AssistantRow, IceBreaker, TaskRow
+from live.runtime import ROOT
+from live.wording import plain
+from pages import card, visit
+from pages.text import small
+from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
+
+_FIRST_TASKS, _MORE_TASKS = 10, 20
+_MOST_PROMPT = 20_000
+_MEGABYTES = 50
+File = tuple[str, bytes, str]
+
+
+def show() -> None:
+    """Draw the conversation of the address, or an empty one."""
+    person = visit.person()
+    feed = person.feed
+    thread_id, focus = _asked_for(person)
+    channels = [STATUS] + ([f"thread:{thread_id}"] if thread_id else [])
+    seen = max(feed.number(channel) for channel in channels)
+    with st.container(horizontal=True, gap=None):
+        front.watch("watch-page", channels, seen)
+        front.announcer()
+    if feed.connection == "lost":
+        with st.bottom:
+            st.warning("Connection lost, reconnecting… What you see may be old.", icon=":material/cloud_off:")
+    limit = int(st.session_state.setdefault("shown_tasks", _FIRST_TASKS))
+    ids = visit.wait_for(person.open_thread(thread_id, limit)) if thread_id else ()
+    assistant = _choose(person, thread_id)
+    if ids:
+        if len(ids) >= limit and st.button("Show earlier tasks", icon=":material/expand_less:"):
+            st.session_state["shown_tasks"] = limit + _MORE_TASKS
+            st.rerun()
+        for task_id in ids:
+            card.show(task_id, focus=task_id == (focus if focus in ids else ids[-1]))
+    elif thread_id is None:
+        _empty(person, assistant)
+    else:
+        st.info("This thread has no tasks, or is not yours.", icon=":material/info:")
+    _ask(person, thread_id, assistant)
+
+
+def _asked_for(person: Person) -> tuple[str | None, int | None]:
+    """The thread and the task of the address `?thread=…` or `?task=…`."""
+    thread_id = st.query_params.get("thread")
+    task = st.query_params.get("task")
+    focus = int(task) if task is not None and task.isdecimal() and len(task) < 18 else None
+    if focus is not None and thread_id is None:
+        row = visit.wait_for(person.open_task(focus))
+        if row is None:
+            st.warning("There is no such task of yours.", icon=":material/info:")
+        else:
+            thread_id = row.thread_id
+            if thread_id is not None:
+                st.query_params["thread"] = thread_id
+    if thread_id is not None:
+        try:
+            thread_id = str(uuid.UUID(thread_id))
+        except ValueError:
+            st.warning("This address names no thread.", icon=":material/info:")
+            thread_id = None
+    return thread_id, focus
+
+
+def _choose(person: Person, thread_id: str | None) -> AssistantRow:
+    """The assistant of the next task; chosen for the person until they choose one themselves."""
+    assistants = {row.id: row for row in visit.wait_for(person.assistants())}
+    if not assistants:
+        raise InvalidInputError("The database has no assistants: run its migrations.")
+    if not st.session_state.get("assistant_chosen"):
+        threads = visit.wait_for(person.threads())
+        of_thread = next((t.assistant_id for t in threads if t.id == thread_id), None)
+        preferred = of_thread or (ASSISTANT_ID if person.feed.model_configured() else DEMO_ID)
+        st.session_state["assistant"] = preferred if preferred in assistants else next(iter(assistants))
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        chosen = st.selectbox(
+            "Assistant",
+            list(assistants),
+            format_func=lambda key: _assistant_label(assistants[key]) if key in assistants else key,
+            key="assistant",
+            on_change=_chosen,
+            label_visibility="collapsed",
+            width=300,
+        )
+        assistant = assistants.get(chosen or "") or next(iter(assistants.values()))
+        if (
+            not assistant.scripted
+            and person.feed.connection == "connected"
+            and not person.feed.model_configured()
+        ):
+            small("No model is configured: see *Model* in the sidebar.")
+    return assistant
+
+
+def _assistant_label(assistant: AssistantRow) -> str:
+    if not assistant.scripted:
+        return assistant.name
+    return "Scripted demo, no AI" if assistant.id == DEMO_ID else f"{assistant.name} (scripted demo, no AI)"
+
+
+def _chosen() -> None:
+    st.session_state["assistant_chosen"] = True
+
+
+def _empty(person: Person, assistant: AssistantRow) -> None:
+    st.header("What shall be done?", anchor=False)
+    st.markdown(plain(assistant.description))
+    if assistant.scripted:
+        st.badge("scripted demo, no AI", icon=":material/theater_comedy:", color="violet")
+    nonce = st.session_state.setdefault("nonce", str(uuid.uuid4()))
+    for number, breaker in enumerate(assistant.ice_breakers):
+        files = f" :gray[with {', '.join(plain(name) for name in breaker.files)}]" if breaker.files else ""
+        if st.button(
+            f"**{plain(breaker.title)}**{files}",
+            key=f"ice-{assistant.id}-{number}",
+            help=plain(breaker.prompt),
+            icon=":material/play_circle:",
+            width="stretch",
+        ):
+            _start_breaker(person, assistant, breaker, f"{nonce}-{number}")
+
+
+def _start_breaker(person: Person, assistant: AssistantRow, breaker: IceBreaker, key: str) -> None:
+    try:
+        files = tuple(_example(name) for name in breaker.files)
+    except InvalidInputError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    _start(person, breaker.prompt, files, None, assistant, key)
+
+
+def _example(name: str) -> File:
+    """A file below `examples/`, and nothing outside it."""
+    folder = (ROOT / "examples").resolve()
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise InvalidInputError(f"The example file {name} is not there: upload a file of your own instead.")
+    return path.name, path.read_bytes(), _media_type(path.name)
+
+
+def _ask(person: Person, thread_id: str | None, assistant: AssistantRow) -> None:
+    if "again" in st.session_state:
+        st.session_state["prompt"] = st.session_state.pop("again")
+    with st.bottom:
+        given = st.chat_input(
+            "Ask for something to be done",
+            key="prompt",
+            accept_file="multiple",
+            max_chars=_MOST_PROMPT,
+            max_upload_size=_MEGABYTES,
+        )
+    if given is None:
+        return
+    text = str(getattr(given, "text", given)).strip()
+    uploads = cast("Sequence[Any]", getattr(given, "files", ()))
+    if not text:
+        st.toast("Write what should be done with the files, and attach them again.", icon=":material/info:")
+        return
+    files = tuple(
+        (str(u.name), bytes(u.getvalue()), str(u.type or _media_type(str(u.name)))) for u in uploads
+    )
+    _start(person, text, files, thread_id, assistant, str(uuid.uuid4()))
+
+
+def _start(
+    person: Person,
+    prompt: str,
+    files: Sequence[File],
+    thread_id: str | None,
+    assistant: AssistantRow,
+    dedupe_key: str,
+) -> None:
+    """Upload, enqueue, and open the thread. When it fails, the prompt comes back into the input."""
+    try:
+        row = visit.wait_for(_enqueue(person, prompt, files, thread_id, assistant, dedupe_key))
+    except AssistantError as error:
+        st.session_state["again"] = prompt
+        st.toast(f"{error} Your text is kept: send it again.", icon=":material/error:", duration="long")
+        st.rerun()  # the input takes the kept text only before it is drawn
+    st.session_state.pop("nonce", None)
+    if row.thread_id is not None:
+        st.query_params.from_dict({"thread": row.thread_id})
+    st.rerun()
+
+
+async def _enqueue(
+    person: Person,
+    prompt: str,
+    files: Sequence[File],
+    thread_id: str | None,
+    assistant: AssistantRow,
+    dedupe_key: str,
+) -> TaskRow:
+    names = input_names([name for name, _, _ in files])
+    inputs = [
+        await person.desk.upload(name, content, media_type)
+        for name, (_, content, media_type) in zip(names, files, strict=True)
+    ]
+    row = await person.desk.enqueue(
+        prompt, dedupe_key=dedupe_key, thread_id=thread_id, assistant_id=assistant.id, inputs=inputs
+    )
+    person.added(row)
+    return row
+
+
+def _media_type(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"

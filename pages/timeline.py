@@ -1,0 +1,136 @@
+"""The steps of a task: plan, code, output, error, fix, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from live.story import Check, Note, Story, Told, ToldStep
+from live.wording import duration, plain, short
+from pages.text import cut_code, small
+
+# While it runs, the output below the code matters more than the whole of the code.
+_LIVE_CODE_LINES, _CODE_LINES = 8, 30
+_ICONS = {
+    "pending": ":material/radio_button_unchecked:",
+    "running": "spinner",
+    "succeeded": ":material/check_circle:",
+    "failed": ":material/error:",
+}
+
+
+def show(task_id: int, story: Story, *, running: bool) -> None:
+    """Draw the steps. While the task runs, the step that works is open."""
+    _notes(story.notes)
+    for place, step in enumerate(story.steps, start=1):
+        active = running and step.state == "running"
+        with (
+            st.expander(
+                _label(place, step),
+                expanded=active or (step.state == "failed" and not running),
+                key=f"step-{task_id}-{place}-{'active' if active else step.state}",
+                icon="spinner" if active else _ICONS[step.state if step.state != "running" else "pending"],
+                type="step",
+            ),
+            st.container(gap="xsmall"),
+        ):
+            _step(task_id, step, active=active)
+    if story.checks or story.verifying:
+        show_checks(f"checks-{task_id}", story.checks, running=running and story.verifying)
+    if not story.steps and not story.checks:
+        small("Nothing has been run yet." if running else "No step was run.")
+
+
+def _label(place: int, step: ToldStep) -> str:
+    label = f"{place}. {plain(step.title)}"
+    if step.fixes:
+        label += f" :gray[· {step.fixes} {'fix' if step.fixes == 1 else 'fixes'}]"
+    if step.restored:
+        label += " :gray[· restored]"
+    return label
+
+
+def _notes(notes: Sequence[Note]) -> None:
+    for note in notes:
+        if note.level == "warning":
+            st.warning(plain(note.text), icon=":material/warning:")
+        else:
+            small(f":material/info: {plain(note.text)}")
+
+
+def _step(task_id: int, step: ToldStep, *, active: bool) -> None:
+    about = plain(step.goal) + (f"  \nProof: {plain(step.proof)}" if step.proof else "")
+    if about:
+        small(about)
+    for told in step.executions:
+        if active and told is not step.executions[-1]:
+            _superseded(told)
+        else:
+            _execution(f"{task_id}-{step.id}-{told.number}", told, active=active)
+    if not step.executions and step.code:
+        cut_code(f"{task_id}-{step.id}-code", step.code, "python")
+    if step.error and not (step.executions and step.executions[-1].error == step.error):
+        st.error(plain(step.error), icon=":material/error:")
+
+
+def _superseded(told: Told) -> None:
+    """One line for an earlier execution while a later one runs, so that what is new stays in sight."""
+    last_line = told.error.strip().splitlines()[-1:] or [""]
+    st.markdown(
+        f"**{_name(told)}** {_result_words(told)}  \n:small[:gray[{plain(short(last_line[0], 200))}]]"
+    )
+
+
+def _name(told: Told) -> str:
+    return "Code" if told.number <= 1 else f"Fix {told.number - 1}"
+
+
+def _execution(key: str, told: Told, *, active: bool) -> None:
+    thought = f"  \n:small[:gray[{plain(told.thought)}]]" if told.thought else ""
+    st.markdown(f"**{_name(told)}** {_result_words(told)}{thought}")
+    if told.code:
+        cut_code(f"{key}-code", told.code, "python", most=_LIVE_CODE_LINES if active else _CODE_LINES)
+    output = told.output if told.outcome is not None else told.live_output
+    if output.strip():
+        small("Output")
+        cut_code(f"{key}-output", output, None, last=told.outcome is None and active)
+    if told.error.strip():
+        st.markdown(":small[:red[Error]]")
+        cut_code(f"{key}-error", told.error, None, last=True)
+
+
+def _result_words(told: Told) -> str:
+    seconds = f" after {duration(told.seconds)}" if told.seconds is not None else ""
+    return {
+        None: ":gray[running…]",
+        "ok": f":green[:material/check: ran{seconds}]",
+        "error": f":red[:material/close: failed{seconds}]",
+        "timeout": f":red[:material/timer_off: stopped at its time limit{seconds}]",
+        "died": f":red[:material/close: its process ended{seconds}]",
+    }.get(told.outcome, plain(told.outcome or ""))
+
+
+def show_checks(key: str, checks: Sequence[Check], *, running: bool) -> None:
+    """Draw the checks of the last round."""
+    newest = max((check.round for check in checks), default=0)
+    last = [check for check in checks if check.round == newest]
+    failed = sum(check.outcome != "passed" for check in last)
+    label = f"Checks: {len(last) - failed} of {len(last)} passed" if last else "Checks"
+    if newest > 1:
+        label += f" :gray[· round {newest}]"
+    icon = "spinner" if running else ":material/error:" if failed else ":material/check_circle:"
+    with st.expander(
+        label, expanded=running, key=f"{key}-{'live' if running else 'done'}", icon=icon, type="step"
+    ):
+        if not last:
+            small("No check has been executed yet.")
+        for check in last:
+            st.markdown(check_line(check.outcome, check.check, check.detail))
+
+
+def check_line(outcome: str, check: str, detail: str) -> str:
+    """A check in one paragraph: word and icon tell the outcome, not colour alone."""
+    mark = ":green[:material/check: passed]" if outcome == "passed" else ":red[:material/close: failed]"
+    rest = f"  \n:gray[{plain(detail)}]" if detail.strip() else ""
+    return f"{mark} {plain(check)}{rest}"
