@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -102,8 +102,8 @@ def main() -> None:
 
 def task_id_of(row: Any) -> int:
     """The id in what `enqueue_task` returned: an object, or a list of one."""
-    first: Any = row[0] if isinstance(row, list) else row
-    return int(first["id"])
+    first = cast("dict[str, int]", row[0] if isinstance(row, list) else row)
+    return first["id"]
 
 
 def _ended(stack: Stack, task: int) -> Callable[[], bool]:

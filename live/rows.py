@@ -16,7 +16,8 @@ DEMO_MODEL = "scripted-demo"
 
 TASK_COLUMNS = (
     "id,thread_id,assistant_id,kind,prompt,inputs,model,state,run_at,attempt,failures,max_failures,"
-    "cancel_requested_at,answer,verdict,evidence,error,usage,model_used,sandbox_tier,created_at,started_at,finished_at"
+    "cancel_requested_at,answer,verdict,evidence,error,usage,model_used,sandbox_tier,created_at,started_at,"
+    "finished_at,task_steps(executions)"
 )
 
 Json = Mapping[str, Any]
@@ -24,7 +25,10 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRow:
-    """A task. Fields as in the table `tasks`; `cancelling` while the worker has yet to confirm."""
+    """A task. Fields as in the table `tasks`.
+
+    `cancelling` while the worker has yet to confirm; `fixes` is how often code of its steps was mended.
+    """
 
     id: int
     thread_id: str | None
@@ -49,6 +53,7 @@ class TaskRow:
     run_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    fixes: int = 0
 
     @property
     def final(self) -> bool:
@@ -160,6 +165,7 @@ def task_row(row: Json) -> TaskRow:
         run_at=_maybe_time(row.get("run_at")),
         started_at=_maybe_time(row.get("started_at")),
         finished_at=_maybe_time(row.get("finished_at")),
+        fixes=sum(max(int(step["executions"]) - 1, 0) for step in _objects(row.get("task_steps"))),
     )
 
 

@@ -133,7 +133,7 @@ def _work(person: Person, view: TaskView) -> None:
         return
     seconds = elapsed(row, datetime.now(UTC)) or 0.0
     box = st.expander(
-        f"Worked for {duration(seconds)}",
+        f"Worked for {duration(seconds)}" + (f", {counted(row.fixes, 'error')} fixed" if row.fixes else ""),
         key=f"work-{row.id}-{row.attempt}",
         type="compact",
         on_change="rerun",

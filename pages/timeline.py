@@ -21,14 +21,14 @@ _ICONS = {
 
 
 def show(task_id: int, story: Story, *, running: bool) -> None:
-    """Draw the steps. While the task runs, the step that works is open."""
+    """Draw the steps. Open are the step that works and, afterwards, those with something to learn from."""
     _notes(story.notes)
     for place, step in enumerate(story.steps, start=1):
         active = running and step.state == "running"
         with (
             st.expander(
                 _label(place, step),
-                expanded=active or (step.state == "failed" and not running),
+                expanded=active or (not running and (step.state == "failed" or step.fixes > 0)),
                 key=f"step-{task_id}-{place}-{'active' if active else step.state}",
                 icon="spinner" if active else _ICONS[step.state if step.state != "running" else "pending"],
                 type="step",

@@ -155,7 +155,7 @@ class Worker:
             key=self.config.supabase_key,
             subscriptions=(
                 Subscription(topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel}),
-                Subscription(topic="workers", presence=self.presence, presence_key=str(self.id)),
+                Subscription(topic="workers", track=self.presence, presence_key=str(self.id)),
             ),
             on_up=_set_realtime(engine, up=True),
             on_down=_set_realtime(engine, up=False),

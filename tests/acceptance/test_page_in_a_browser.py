@@ -68,9 +68,17 @@ class World:
 
 
 async def ask(page: Page, prompt: str) -> None:
+    """Type and send. While a file is still on its way Enter does nothing, so a person presses it again."""
     box = page.get_by_test_id("stChatInputTextArea")
     await box.fill(prompt)
-    await box.press("Enter")
+    for _ in range(10):
+        await box.press("Enter")
+        try:
+            await expect(box).to_be_empty(timeout=1_000)
+        except AssertionError:
+            continue
+        return
+    raise AssertionError("the page did not take the prompt")
 
 
 def badge(page: Page, words: str) -> Locator:
