@@ -29,7 +29,7 @@ def show(task_id: int, story: Story, *, running: bool) -> None:
             st.expander(
                 _label(place, step),
                 expanded=active or (not running and (step.state == "failed" or step.fixes > 0)),
-                key=f"step-{task_id}-{place}-{'active' if active else step.state}",
+                key=f"step-{task_id}-{place}-{'active' if active else step.state}-{running}",
                 icon="spinner" if active else _ICONS[step.state if step.state != "running" else "pending"],
                 type="step",
             ),

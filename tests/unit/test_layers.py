@@ -111,7 +111,7 @@ def test_main_exists_and_the_supabase_folder_is_no_package() -> None:
 
 def test_every_package_is_installed() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    folders = {path.parent.relative_to(PROJECT) for path in modules(*PACKAGES)}
+    folders = {path.parent.relative_to(PROJECT) for path in modules(*PACKAGES, PROJECT / "pages")}
     assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(".".join(f.parts) for f in folders)
 
 
