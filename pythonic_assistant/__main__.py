@@ -22,13 +22,12 @@ from pythonic_assistant.agent import loop
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.errors import AssistantError
 from pythonic_assistant.domain.event import Event, RunFailed
+from pythonic_assistant.domain.task import DEMO_MODEL
 from pythonic_assistant.prompts.rendering import compile_all
 from pythonic_assistant.wire import RunOrder, TimedEvent, read_order, write_event
 
 log = logging.getLogger("pythonic_assistant.runner")
 
-DEMO = "scripted-demo"
-"""The name by which a task asks for the demo; without a configured model everything goes to it."""
 
 
 def emit(event: Event) -> None:
@@ -40,7 +39,7 @@ def emit(event: Event) -> None:
 async def work(order: RunOrder) -> None:
     """Run an order to its last event."""
     sandbox = connect_sandbox(order.sandbox_socket)
-    if order.model is None or order.model.model == DEMO:
+    if order.model is None or order.model.model == DEMO_MODEL:
         await loop.run(order.request, model=demo_model(), sandbox=sandbox, outbox=order.outbox, emit=emit)
         return
     model = model_from(

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from pythonic_assistant.adapters.store.naming import storage_name, unique_names
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, StoreUnavailableError
 from pythonic_assistant.domain.event import ArtifactSaved, Event, Noted, RunFailed, RunSucceeded
@@ -18,7 +19,6 @@ from pythonic_assistant.domain.task import ClaimedTask, RunRequest
 from pythonic_assistant.ports import Fence, FileStore, RunJournal, TaskQueue
 from pythonic_assistant.wire import ModelConfig, RunOrder, TimedEvent
 from worker.config import WorkerConfig
-from worker.names import storage_name, unique_names
 from worker.relay import Relay
 from worker.runner import Runner, SpareRunner
 

@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from pythonic_assistant.adapters.store.calls import call
+from pythonic_assistant.adapters.store.naming import BUCKET
 from pythonic_assistant.cli.account import SignedIn, account_of, sign_in
 from pythonic_assistant.cli.follow import follow
 from pythonic_assistant.cli.progress import Progress
 from pythonic_assistant.domain.errors import InvalidInputError
+from pythonic_assistant.domain.task import DEMO_MODEL
 from pythonic_assistant.settings import Settings
 
-BUCKET = "artifacts"
 FAILED_EXIT = 1
 TRANSFER_SECONDS = 300.0
 
@@ -153,7 +154,7 @@ def _show(task: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]) -> No
     text, style = words.get(str(task["verdict"]), (str(task["state"]), "red"))
     console.print()
     console.print(text, style=style)
-    if task["model_used"] == "scripted-demo":
+    if task["model_used"] == DEMO_MODEL:
         console.print("scripted demo, no AI", style="yellow")
     for item in task["evidence"]:
         console.print(f"  {'✓' if item['outcome'] == 'passed' else '✗'} {item['check']}", markup=False)

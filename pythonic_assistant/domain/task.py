@@ -12,6 +12,9 @@ from pythonic_assistant.domain.plan import Plan
 
 TaskState = Literal["scheduled", "held", "queued", "running", "waiting", "succeeded", "failed", "cancelled"]
 TaskKind = Literal["task", "probe"]
+DEMO_MODEL = "scripted-demo"
+"""The model's name by which a task asks for the scripted demo."""
+
 FINAL_STATES: frozenset[TaskState] = frozenset({"succeeded", "failed", "cancelled"})
 
 

@@ -82,6 +82,16 @@ begin
                 using errcode = 'invalid_parameter_value';
         end if;
     end loop;
+    -- Of what was given, only this much is kept, in these types: workers rely on it.
+    select coalesce(jsonb_agg(jsonb_build_object(
+            'name', left(f.file ->> 'name', 500),
+            'storage_path', f.file ->> 'storage_path',
+            'media_type', left(coalesce(f.file ->> 'media_type', 'application/octet-stream'), 200),
+            'bytes', case when jsonb_typeof(f.file -> 'bytes') = 'number'
+                then greatest(0, floor((f.file ->> 'bytes')::numeric))::bigint else 0 end
+        ) order by f.place), '[]')
+    into new.inputs
+    from jsonb_array_elements(new.inputs) with ordinality as f (file, place);
 
     if auth.uid() is not null then
         new.priority := greatest(least(coalesce(new.priority, 0), 10), -10);
@@ -211,6 +221,24 @@ end
 $$;
 comment on function pythonic.promote_held(uuid) is 'Queues held tasks of a person while there is room.';
 
+create function pythonic.room_made() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+    if tg_table_name = 'profiles' then
+        perform pythonic.promote_held(new.id);
+    elsif exists (select 1 from public.profiles p where p.id = old.user_id) then
+        perform pythonic.promote_held(old.user_id);
+    end if;
+    return null;
+end
+$$;
+comment on function pythonic.room_made() is 'Lets held tasks go on when active ones are deleted with their thread, or when the limit is raised.';
+create trigger room_made after delete on public.tasks
+    for each row when (old.state in ('queued', 'running')) execute function pythonic.room_made();
+create trigger room_made after update of active_limit on public.profiles
+    for each row when (new.active_limit > old.active_limit) execute function pythonic.room_made();
+
 create function pythonic.cancel_task(p_task bigint) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -249,6 +277,9 @@ begin
         raise exception 'Task % is %, so there is nothing to retry yet.', p_task, v_task.state
             using errcode = 'invalid_parameter_value';
     end if;
+    -- What belongs to the answer that is given up goes with it.
+    delete from public.artifacts a where a.task_id = p_task;
+    delete from public.messages m where m.task_id = p_task and m.role = 'assistant';
     if p_from_start or v_task.state = 'succeeded' then
         delete from public.task_steps s where s.task_id = p_task;
     else
@@ -286,7 +317,7 @@ begin
             when t.cancel_requested_at is not null or t.failures + 1 >= t.max_failures then now()
         end,
         error = case when t.cancel_requested_at is null and t.failures + 1 >= t.max_failures then format(
-            'The worker was lost %s times while it ran this task. Retry it, or look into the worker''s log.',
+            'The worker that ran this task was lost, and %s attempts have failed by now. Retry it, or look into the worker''s log.',
             t.failures + 1) else t.error end
     where t.id = p_task and t.state = 'running'
     returning * into v_task;
@@ -297,7 +328,7 @@ end
 $$;
 comment on function pythonic.take_back(bigint) is 'Takes a running task from a worker that is gone. Counts a failure, because the task itself may have killed it.';
 
-create function pythonic.reap_tasks() returns integer
+create function pythonic.reap_tasks(p_worker uuid) returns integer
 language plpgsql security definer set search_path = '' set jit = off
 as $$
 declare
@@ -305,7 +336,9 @@ declare
     v_count integer := 0;
 begin
     for v_id in
-        select t.id from public.tasks t where t.state = 'running' and t.lease_until < now()
+        -- Not from the worker that asks: it is alive, and was only asleep, with its computer perhaps.
+        select t.id from public.tasks t
+        where t.state = 'running' and t.lease_until < now() and t.worker_id is distinct from p_worker
         order by t.id limit 100 for update skip locked
     loop
         perform pythonic.take_back(v_id);
@@ -314,7 +347,13 @@ begin
     return v_count;
 end
 $$;
-comment on function pythonic.reap_tasks() is 'Takes tasks back whose lease has ended. Returns how many.';
+comment on function pythonic.reap_tasks(uuid) is 'Takes tasks back whose lease has ended. Returns how many.';
+
+create function pythonic.upkeep_key() returns bigint
+    language sql immutable set search_path = ''
+    as $$ select pg_catalog.hashtextextended('pythonic.upkeep', 0) $$;
+comment on function pythonic.upkeep_key() is
+    'The advisory lock of whoever changes tasks of several people at once: two at a time would deadlock over admission.';
 
 create function pythonic.recover_tasks(p_worker uuid) returns integer
 language plpgsql security definer set search_path = '' set jit = off
@@ -323,6 +362,7 @@ declare
     v_id bigint;
     v_count integer := 0;
 begin
+    perform pg_catalog.pg_advisory_xact_lock(pythonic.upkeep_key());
     for v_id in
         select t.id from public.tasks t where t.state = 'running' and t.worker_id = p_worker
         order by t.id for update
@@ -345,14 +385,16 @@ declare
     v_tasks jsonb;
     v_next double precision;
 begin
-    perform pythonic.reap_tasks();
-    for v_due in
-        select t.id, t.user_id from public.tasks t
-        where t.queue = p_queue and t.state = 'scheduled' and t.run_at <= now()
-        order by t.run_at limit 100 for update skip locked
-    loop
-        update public.tasks set state = pythonic.state_on_admission(v_due.user_id) where id = v_due.id;
-    end loop;
+    if pg_catalog.pg_try_advisory_xact_lock(pythonic.upkeep_key()) then
+        perform pythonic.reap_tasks(p_worker);
+        for v_due in
+            select t.id, t.user_id from public.tasks t
+            where t.queue = p_queue and t.state = 'scheduled' and t.run_at <= now()
+            order by t.run_at limit 100 for update skip locked
+        loop
+            update public.tasks set state = pythonic.state_on_admission(v_due.user_id) where id = v_due.id;
+        end loop;
+    end if;
 
     with claimed as (
         update public.tasks t set
@@ -511,12 +553,14 @@ begin
         return exists (select 1 from public.tasks t
             where t.id = p_task and t.attempt = p_attempt and t.state = 'succeeded');
     end if;
+    -- Admission before the thread, as in an insert: the other way round the two deadlock.
+    perform pythonic.promote_held(v_task.user_id);
+    delete from public.artifacts a where a.task_id = p_task and a.attempt <> p_attempt;
     if v_task.kind = 'task' then
         insert into public.messages (thread_id, user_id, task_id, role, content)
         values (v_task.thread_id, v_task.user_id, v_task.id, 'assistant', p_answer);
         update public.threads set updated_at = now() where id = v_task.thread_id;
     end if;
-    perform pythonic.promote_held(v_task.user_id);
     return true;
 end
 $$;
@@ -538,12 +582,17 @@ begin
         return exists (select 1 from public.tasks t
             where t.id = p_task and t.attempt = p_attempt and t.state in ('failed', 'scheduled') and t.error = p_error);
     end if;
-    v_again := p_retryable and v_task.failures + 1 < v_task.max_failures;
+    v_again := p_retryable and v_task.failures + 1 < v_task.max_failures and v_task.cancel_requested_at is null;
     update public.tasks t set
         failures = t.failures + 1, worker_id = null, lease_until = null, error = p_error,
         evidence = p_evidence, usage = p_usage,
-        verdict = case when jsonb_array_length(p_evidence) > 0 and not v_again then 'refuted' end,
-        state = case when v_again then 'scheduled' else 'failed' end,
+        verdict = case when jsonb_array_length(p_evidence) > 0 and not v_again
+            and v_task.cancel_requested_at is null then 'refuted' end,
+        state = case
+            when v_task.cancel_requested_at is not null then 'cancelled'
+            when v_again then 'scheduled'
+            else 'failed'
+        end,
         finished_at = case when v_again then null else now() end,
         -- 5 s doubled for each failure, a fifth more or less so that many do not come back at once, an hour at most
         run_at = case when v_again

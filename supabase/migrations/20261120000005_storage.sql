@@ -12,7 +12,6 @@ create policy "people upload below their own folder" on storage.objects
     for insert to authenticated
     with check (bucket_id = 'artifacts' and (storage.foldername(name))[1] = (select auth.uid())::text
         and (storage.foldername(name))[2] = 'uploads');
-create policy "people delete their own uploads" on storage.objects
+create policy "people delete their own files" on storage.objects
     for delete to authenticated
-    using (bucket_id = 'artifacts' and (storage.foldername(name))[1] = (select auth.uid())::text
-        and (storage.foldername(name))[2] = 'uploads');
+    using (bucket_id = 'artifacts' and (storage.foldername(name))[1] = (select auth.uid())::text);

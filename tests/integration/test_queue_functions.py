@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -162,13 +163,13 @@ async def test_a_lost_lease_goes_to_another_and_the_zombie_is_refused(queue: Que
 async def test_a_worker_lost_again_and_again_fails_the_task_in_words(queue: Queue) -> None:
     task = await queue.add(await queue.person())
     for attempt in (1, 2, 3):
-        (claimed,) = await queue.claim()
+        (claimed,) = await queue.claim(worker=uuid4())
         assert claimed["attempt"] == attempt
         await queue.lose_the_lease(task)
     assert await queue.claim() == []
     row = await queue.task(task)
     assert row["state"] == "failed"
-    assert "lost 3 times" in row["error"]
+    assert "was lost, and 3 attempts have failed" in row["error"]
 
 
 async def test_a_worker_that_starts_again_takes_its_own_tasks_back_at_once(queue: Queue) -> None:
@@ -244,7 +245,7 @@ async def test_a_cancelled_task_whose_worker_dies_is_cancelled(queue: Queue) -> 
     await queue.claim()
     await queue.call("cancel_task", task)
     await queue.lose_the_lease(task)
-    assert await queue.claim() == []
+    assert await queue.claim(worker=uuid4()) == []
     assert await queue.state(task) == "cancelled"
 
 
@@ -470,3 +471,128 @@ async def test_the_claim_keeps_to_its_index_with_a_long_history(queue: Queue) ->
     assert "tasks_claim" in text, text
     assert "Seq Scan" not in text, text
     assert [claimed["id"] for claimed in await queue.claim()] == [task]
+
+
+async def test_what_a_row_says_of_its_files_is_kept_in_types_that_workers_can_read(queue: Queue) -> None:
+    person = await queue.person()
+    odd = [
+        {"name": 5, "storage_path": f"{person}/a", "media_type": None, "bytes": None, "extra": {"x": 1}},
+        {"name": "b", "storage_path": f"{person}/b", "bytes": 1.7},
+        {"name": "c", "storage_path": f"{person}/c", "bytes": "many"},
+    ]
+    await queue.add(person, inputs=json.dumps(odd))
+    (claimed,) = await queue.claim()
+    assert claimed["inputs"] == [
+        {"name": "5", "storage_path": f"{person}/a", "media_type": "application/octet-stream", "bytes": 0},
+        {"name": "b", "storage_path": f"{person}/b", "media_type": "application/octet-stream", "bytes": 1},
+        {"name": "c", "storage_path": f"{person}/c", "media_type": "application/octet-stream", "bytes": 0},
+    ]
+
+
+async def test_held_tasks_go_on_when_a_thread_is_deleted_or_the_limit_is_raised(queue: Queue) -> None:
+    person = await queue.person()
+    tasks = [await queue.add(person) for _ in range(8)]
+    thread = (await queue.task(tasks[0]))["thread_id"]
+    await queue.connection.execute("delete from public.threads where id = $1", thread)
+    assert [await queue.state(task) for task in tasks[1:]] == ["queued"] * 5 + ["held"] * 2
+    await queue.connection.execute("update public.profiles set active_limit = 6 where id = $1", person)
+    assert [await queue.state(task) for task in tasks[1:]] == ["queued"] * 6 + ["held"]
+
+
+async def test_a_cancelled_task_that_fails_at_the_same_time_does_not_come_back(queue: Queue) -> None:
+    task = await queue.add(await queue.person())
+    await queue.claim()
+    await queue.call("cancel_task", task)
+    assert await queue.fail(task, 1, retryable=True)
+    assert await queue.state(task) == "cancelled"
+
+
+async def test_a_worker_that_only_slept_does_not_lose_its_tasks_to_itself(queue: Queue) -> None:
+    task = await queue.add(await queue.person())
+    await queue.claim()
+    await queue.lose_the_lease(task)
+    assert await queue.claim() == []
+    beat = json.dumps([{"id": task, "attempt": 1}])
+    assert json.loads(await queue.call("heartbeat_tasks", queue.worker, beat, 30.0))[0]["status"] == "ok"
+    assert (await queue.task(task))["failures"] == 0
+
+
+async def test_a_new_answer_takes_the_place_of_the_old_with_its_files(queue: Queue) -> None:
+    person = await queue.person()
+    task = await queue.add(person)
+
+    async def leave(attempt: int, name: str) -> None:
+        data = {
+            "name": name,
+            "storage_path": f"{person}/{name}",
+            "media_type": "x",
+            "bytes": 1,
+            "sha256": "0" * 64,
+        }
+        events = [{"seq": 1, "kind": "artifact_saved", "data": data}]
+        assert await queue.call("append_events", queue.worker, task, attempt, json.dumps(events))
+
+    await queue.claim()
+    await leave(1, "wrong.csv")
+    await queue.call("release_task", queue.worker, task, 1)
+    await queue.claim()
+    await leave(2, "right.csv")
+    assert await queue.finish(task, 2)
+    names = "select array_agg(name) from public.artifacts where task_id = $1"
+    assert await queue.connection.fetchval(names, task) == ["right.csv"]
+    await queue.as_person(person, "select public.retry_task($1, true)", task)
+    assert await queue.connection.fetchval(names, task) is None
+    said = "select count(*) from public.messages where task_id = $1 and role = 'assistant'"
+    assert await queue.connection.fetchval(said, task) == 0
+
+
+async def test_inserts_and_finishes_in_one_thread_do_not_deadlock(queue: Queue) -> None:
+    person = await queue.person()
+    await queue.connection.execute("update public.profiles set active_limit = 100 where id = $1", person)
+    thread = (await queue.task(await queue.add(person)))["thread_id"]
+    connections = [await asyncpg.connect(queue.url) for _ in range(6)]
+    add = "insert into public.tasks (user_id, prompt, queue, thread_id) values ($1, 'x', $2, $3)"
+    finish = "select public.finish_task($1, $2, 1, 'a', 'unverified', '[]', '{}')"
+    try:
+        for _ in range(15):
+            for _ in range(3):
+                await queue.connection.execute(add, person, queue.name, thread)
+            claimed = await queue.claim(3)
+            await asyncio.gather(
+                *(connection.execute(add, person, queue.name, thread) for connection in connections[:3]),
+                *(
+                    connection.execute(finish, queue.worker, task["id"])
+                    for connection, task in zip(connections[3:], claimed, strict=True)
+                ),
+            )
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+async def test_claims_of_many_workers_with_tasks_due_of_many_people_do_not_deadlock(queue: Queue) -> None:
+    people = [await queue.person() for _ in range(6)]
+    connections = [await asyncpg.connect(queue.url) for _ in range(6)]
+    claimed = 0
+    try:
+        for _ in range(10):
+            for person in [*people, *reversed(people)]:
+                await queue.add(person, run_at=datetime.now(UTC) + timedelta(hours=1))
+            await queue.connection.execute(
+                "update public.tasks set run_at = now() where queue = $1", queue.name
+            )
+            workers = [uuid4() for _ in connections]
+            claims = await asyncio.gather(
+                *(
+                    connection.fetchval("select public.claim_tasks($1, $2, 2, 30)", worker, queue.name)
+                    for connection, worker in zip(connections, workers, strict=True)
+                )
+            )
+            for worker, claim in zip(workers, claims, strict=True):
+                for task in json.loads(claim)["tasks"]:
+                    claimed += 1
+                    assert await queue.finish(task["id"], task["attempt"], worker=worker)
+        assert claimed > 0
+    finally:
+        for connection in connections:
+            await connection.close()

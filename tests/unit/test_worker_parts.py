@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from pythonic_assistant.adapters.store.naming import storage_name, unique_names
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.errors import StoreUnavailableError
 from pythonic_assistant.domain.event import Event, Noted, OutputWritten
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.ports import Fence
 from pythonic_assistant.wire import TimedEvent
-from worker.names import storage_name, unique_names
 from worker.relay import Relay
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx
@@ -17,8 +18,9 @@ Result = TypeVar("Result")
 DEADLINE_SECONDS = 15.0
 """Longer than a healthy call by two orders of magnitude, and no longer than a lease."""
 
-_TRANSIENT_SQLSTATE_CLASSES = ("08", "40", "53", "55", "57", "XX")
-"""Connection, rollback, resources, not in the needed state (lock), operator intervention, internal:
+_TRANSIENT_SQLSTATE_CLASSES = ("08", "25", "40", "53", "54", "55", "57", "58", "XX")
+"""Connection, transaction state (read-only while a project is moved), rollback, resources, limits, not in the
+needed state (lock), operator intervention, system, internal:
 https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 
@@ -33,10 +35,17 @@ async def call(what: str, awaitable: Awaitable[Result], *, deadline: float = DEA
         StoreUnavailableError: no answer, or one that may be another later.
         InvalidInputError: the database refuses the values; its own sentence is the message.
     """
-    try:
+    with in_words(what):
         async with asyncio.timeout(deadline):
             return await awaitable
-    except (TimeoutError, httpx.TransportError) as error:
+
+
+@contextmanager
+def in_words(what: str) -> Generator[None]:
+    """Translate the errors of a call of the Supabase client; raises as `call` does."""
+    try:
+        yield
+    except (TimeoutError, httpx.RequestError) as error:
         raise StoreUnavailableError(
             f"Supabase did not answer when asked to {what}: {type(error).__name__}."
         ) from error

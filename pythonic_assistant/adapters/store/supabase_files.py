@@ -8,9 +8,9 @@ from pathlib import Path
 from supabase import AsyncClient
 
 from pythonic_assistant.adapters.store.calls import call
+from pythonic_assistant.adapters.store.naming import BUCKET
 from pythonic_assistant.domain.errors import InvalidInputError
 
-BUCKET = "artifacts"
 TRANSFER_SECONDS = 300.0
 """For one file: 64 MiB at about 2 Mbit/s."""
 

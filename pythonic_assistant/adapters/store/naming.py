@@ -1,9 +1,12 @@
-"""File names that are safe on the worker's disk and in Storage."""
+"""Names of files in Storage and on disk."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+
+BUCKET = "artifacts"
+"""The one private bucket; every path in it begins with its person's id."""
 
 _UNSAFE_FOR_STORAGE = re.compile(r"[^\w/!\-.*'() &$@=;:+,?]", re.ASCII)
 """What Supabase Storage refuses in a key:
