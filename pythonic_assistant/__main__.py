@@ -29,7 +29,6 @@ from pythonic_assistant.wire import RunOrder, TimedEvent, read_order, write_even
 log = logging.getLogger("pythonic_assistant.runner")
 
 
-
 def emit(event: Event) -> None:
     """Write an event line; blocks while the worker is behind, which is the back-pressure that is wanted."""
     sys.stdout.buffer.write(write_event(TimedEvent(at=datetime.now(UTC), event=event)))
@@ -96,7 +95,7 @@ async def _answer(line: bytes) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the worker to handle
     die_with_the_worker()
     get_ready()

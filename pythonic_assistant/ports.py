@@ -178,27 +178,22 @@ class Sandbox(Protocol):
         ...
 
     async def open(
-        self, *, inputs: Sequence[InputFile] = (), limits: SandboxLimits = SandboxLimits()
+        self,
+        *,
+        inputs: Sequence[InputFile] = (),
+        limits: SandboxLimits = SandboxLimits(),
+        seed: int | None = None,
     ) -> SandboxSession:
         """Make a session whose current folder is its scratch folder, with `inputs/<name>` read-only in it.
+
+        Args:
+            seed: of `random` and `numpy.random`, 0 to 2**63 - 1; None draws one.
 
         Raises:
             SandboxUnavailableError: this host cannot isolate code.
             InvalidInputError: a limit is impossible or an input cannot be read.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """What a claim brought.
-
-    Attributes:
-        next_due_seconds: until the next scheduled task is due, or None when none is scheduled.
-    """
-
-    tasks: tuple[ClaimedTask, ...]
-    next_due_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +204,28 @@ class Fence:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a claim brought.
+
+    Attributes:
+        unreadable: tasks that were claimed but make no sense to this version, and why.
+        next_due_seconds: until the next scheduled task is due, or None when none is scheduled.
+    """
+
+    tasks: tuple[ClaimedTask, ...]
+    next_due_seconds: float | None
+    unreadable: tuple[tuple[Fence, str], ...] = ()
+
+
 LeaseStatus = Literal["ok", "cancel", "lost"]
 
 
 class TaskQueue(Protocol):
     """Leases on tasks. Every method raises `StoreUnavailableError` when the database does not answer."""
 
-    async def claim(self, most: int) -> Claim:
-        """Claim up to `most` tasks; tasks whose lease has ended are taken back first."""
+    async def claim(self, most: int, held: Sequence[Fence]) -> Claim:
+        """Claim up to `most` tasks; tasks whose lease has ended are taken back first, those in `held` not."""
         ...
 
     async def recover(self) -> int:

@@ -84,8 +84,8 @@ class ListedModel:
 class OpenSession:
     """Runs code in this process, in a folder of the test's."""
 
-    def __init__(self, folder: Path, opened: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, opened: int, seed: int | None) -> None:
+        self.folder, self.seed = folder, seed
         self.names: dict[str, Any] = {"SESSION": opened}
         self.closed = False
         self.skipped: tuple[str, ...] = ()
@@ -146,12 +146,16 @@ class OpenSandbox:
     sessions: list[OpenSession] = field(default_factory=list)
 
     async def open(
-        self, *, inputs: Sequence[InputFile] = (), limits: SandboxLimits | None = None
+        self,
+        *,
+        inputs: Sequence[InputFile] = (),
+        limits: SandboxLimits | None = None,
+        seed: int | None = None,
     ) -> OpenSession:
         place = self.folder / f"session-{len(self.sessions)}"
         place.mkdir()
         (place / "inputs").mkdir()
         for file in inputs:
             (place / "inputs" / file.name).write_bytes(file.path.read_bytes())
-        self.sessions.append(OpenSession(place, len(self.sessions)))
+        self.sessions.append(OpenSession(place, len(self.sessions), seed))
         return self.sessions[-1]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import platform
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -108,16 +109,21 @@ class Worker:
 
     async def work(self, stopped: asyncio.Event) -> None:
         """Claim and run tasks until `stopped`, then give back what is unfinished."""
-        folder = self.config.home / "runs"
-        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        socket_path = self.config.home / "sandbox" / "zygote.sock"
+        name = str(self.id)[:8]
+        folder = self.config.home / "runs" / name
+        await asyncio.to_thread(_empty_folder, folder)  # a former process may have been killed in its work
+        socket_path = self.config.home / "sandbox" / f"{name}.sock"
         await asyncio.to_thread(socket_path.parent.mkdir, mode=0o700, exist_ok=True)
         runners = SpareRunner(self.config.home / "runner.log", folder)
         try:
             runners.prepare()  # imports while the zygote does
             async with zygote_sandbox(socket_path) as sandbox:
                 self.sandbox_tier, self.sandbox_problem = sandbox.tier, ""
-                await self._serve(runners, socket_path, stopped)
+                async with asyncio.TaskGroup() as group:
+                    # Without a zygote this process is of no use: it ends, and the supervisor starts another.
+                    watching = group.create_task(sandbox.wait_lost(), name="zygote-watch")
+                    await self._serve(runners, socket_path, folder, stopped)
+                    watching.cancel()
         except SandboxUnavailableError as error:
             # Without isolation no task is claimed: another worker may be able to, and `/readyz` says why.
             self.sandbox_tier, self.sandbox_problem = "unavailable", str(error)
@@ -125,8 +131,11 @@ class Worker:
             await stopped.wait()
         finally:
             await runners.close()
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _serve(self, runners: SpareRunner, sandbox_socket: Path, stopped: asyncio.Event) -> None:
+    async def _serve(
+        self, runners: SpareRunner, sandbox_socket: Path, folder: Path, stopped: asyncio.Event
+    ) -> None:
         client = await acreate_client(
             self.config.supabase_url,
             self.config.supabase_key,
@@ -146,6 +155,7 @@ class Worker:
                 files=files,
                 runners=runners,
                 sandbox_socket=sandbox_socket,
+                folder=folder,
             )
 
         engine = Engine(config=self.config, queue=queue, journal=queue, attempt_of=attempt_of)
@@ -166,6 +176,11 @@ class Worker:
             await engine.serve()
             keeping.cancel()
             draining.cancel()
+
+
+def _empty_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
 
 
 def _set_realtime(engine: Engine, *, up: bool) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, StoreUnavailableError
 from pythonic_assistant.domain.event import ArtifactSaved, Event, Noted, RunFailed, RunSucceeded
 from pythonic_assistant.domain.files import InputFile
-from pythonic_assistant.domain.task import ClaimedTask, RunRequest
+from pythonic_assistant.domain.task import DEMO_MODEL, ClaimedTask, RunRequest
 from pythonic_assistant.ports import Fence, FileStore, RunJournal, TaskQueue
 from pythonic_assistant.wire import ModelConfig, RunOrder, TimedEvent
 from worker.config import WorkerConfig
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 Stop = Literal["cancel", "lost", "drain"]
 Result = TypeVar("Result")
 
+LONGEST_NAME = 500
+"""Of an artifact, in characters; the table takes no longer one."""
 OVERTIME_SECONDS = 60.0
 """How much longer than its budget a runner may take before it is taken for hung."""
 
@@ -36,6 +38,7 @@ class Attempt:
 
     Args:
         sandbox_socket: where the worker's zygote listens.
+        folder: of this worker's runs; each attempt has its own in it while it lasts.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Attempt:
         files: FileStore,
         runners: SpareRunner,
         sandbox_socket: Path,
+        folder: Path,
     ) -> None:
         self.task = task
         self.fence = Fence(task.id, task.attempt)
@@ -57,8 +61,10 @@ class Attempt:
         self._files = files
         self._runners = runners
         self._sandbox_socket = sandbox_socket
-        self._folder = config.home / "runs" / f"{task.id}-{task.attempt}"
+        self._folder = folder / f"{task.id}-{task.attempt}"
         self._relay = Relay(journal, self.fence)
+        self._artifacts: list[tuple[TimedEvent, ArtifactSaved]] = []
+        self._ending: TimedEvent | None = None
         self._stop: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
 
     def stop(self, reason: Stop) -> None:
@@ -73,6 +79,8 @@ class Attempt:
         losing = asyncio.create_task(self._relay.lost.wait(), name=f"lost-{self.task.id}")
         try:
             await asyncio.wait({working, self._stop, losing}, return_when=asyncio.FIRST_COMPLETED)
+            if relaying.done():
+                relaying.result()  # raises what broke the relay
             if working.done() and not self._stop.done():
                 await self._end(working.result())
             else:
@@ -97,7 +105,7 @@ class Attempt:
         self._note("runner at work", "run_started", pid=runner.pid)
         try:
             async with asyncio.timeout(self._config.budget.seconds + OVERTIME_SECONDS):
-                return await self._follow(runner, inputs)
+                ending = await self._follow(runner, inputs)
         except TimeoutError:
             return RunFailed(
                 error=f"The run did not end in its {self._config.budget.seconds:g} seconds and was stopped.",
@@ -106,6 +114,12 @@ class Attempt:
             )
         finally:
             await runner.kill()
+        # Outside of the run's time: Storage may be away for longer than the run was allowed to take.
+        for timed, artifact in self._artifacts:
+            await self._store_artifact(timed, artifact)
+        if self._ending is not None:
+            self._relay.put(self._ending)
+        return ending
 
     async def _follow(self, runner: Runner, inputs: tuple[InputFile, ...]) -> RunSucceeded | RunFailed:
         ending: RunSucceeded | RunFailed | None = None
@@ -113,12 +127,12 @@ class Attempt:
             await runner.give(self._order(inputs))
             async for timed in runner.events():
                 if isinstance(timed.event, ArtifactSaved):
-                    await self._store_artifact(timed, timed.event)
+                    self._artifacts.append((timed, timed.event))
                     continue
-                self._relay.put(timed)
                 if isinstance(timed.event, RunSucceeded | RunFailed):
-                    ending = timed.event
+                    self._ending, ending = timed, timed.event
                     break
+                self._relay.put(timed)
         except (BrokenPipeError, ConnectionResetError):
             self._note("runner closed its pipe", "runner_pipe")
         except (InvalidInputError, ValueError) as error:
@@ -140,6 +154,7 @@ class Attempt:
                 history=task.history,
                 budget=self._config.budget,
                 resume=task.resume,
+                seed=task.id,
                 cache_key=task.thread_id or str(task.id),
             ),
             model=self._model(),
@@ -152,8 +167,10 @@ class Attempt:
         wanted = self.task.model
         if wanted is None:
             return configured
-        if configured is None or wanted == "scripted-demo":
-            return ModelConfig(model=wanted)
+        if wanted == DEMO_MODEL:
+            return ModelConfig(model=DEMO_MODEL)
+        if configured is None:
+            return None  # the demo answers, and says how to configure a model
         return ModelConfig(
             model=wanted,
             api_key=configured.api_key,
@@ -178,6 +195,10 @@ class Attempt:
         return tuple(fetched)
 
     async def _store_artifact(self, timed: TimedEvent, event: ArtifactSaved) -> None:
+        if len(event.name) > LONGEST_NAME:
+            text = f"{event.name[:100]}… was not stored: its path is longer than {LONGEST_NAME} characters."
+            self._tell(Noted(text=text, level="warning"))
+            return
         storage_path = f"{self.task.user_id}/tasks/{self.task.id}/{storage_name(event.name)}"
         path = Path(event.path)
         if not path.resolve().is_relative_to((self._folder / "outbox").resolve()):
@@ -185,7 +206,7 @@ class Attempt:
         try:
             await self._persist(lambda: self._files.upload(path, storage_path, event.media_type))
         except InvalidInputError as error:
-            self._tell(Noted(text=f"{event.name} could not be stored: {error}", level="warning"))
+            self._tell(Noted(text=f"{event.name[:200]} could not be stored: {error}", level="warning"))
             return
         self._relay.put(timed, {"storage_path": storage_path, "path": None})
 

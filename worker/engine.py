@@ -105,8 +105,8 @@ class Engine:
                         count = await self._queue.recover()
                         recovered = True
                         log.info("recovered", extra={"action": "recovered", "tasks": count})
-                    claim = await self._queue.claim(free)
-                except StoreUnavailableError as error:
+                    claim = await self._queue.claim(free, self.running)
+                except (StoreUnavailableError, InvalidInputError) as error:
                     self.condition.database = False
                     log.warning("claim not answered", extra={"action": "claim", "reason": str(error)})
                     await self._sleep(wait)
@@ -116,7 +116,9 @@ class Engine:
                 wait = 1.0
                 for task in claim.tasks:
                     self._launch(attempts, task)
-                if len(claim.tasks) == free:
+                for fence, problem in claim.unreadable:
+                    await self._refuse(fence, problem)
+                if len(claim.tasks) + len(claim.unreadable) == free:
                     continue
                 due = claim.next_due_seconds
             await self._sleep(max(0.01, min(self._config.poll_seconds, due or self._config.poll_seconds)))
@@ -159,20 +161,28 @@ class Engine:
         finally:
             draining.cancel()
 
+    async def _refuse(self, fence: Fence, problem: str) -> None:
+        log.error(
+            "task not readable", extra={"action": "refused", "task_id": fence.task_id, "reason": problem}
+        )
+        await self._fail(
+            fence,
+            f"This worker cannot read the task; it may be of another version than the database ({problem}).",
+        )
+
     async def _give_up(self, fence: Fence, broken: BaseExceptionGroup[Exception]) -> None:
         cause = broken.exceptions[0]
+        await self._fail(
+            fence, f"The worker made a mistake ({type(cause).__name__}). Its log has the details."
+        )
+
+    async def _fail(self, fence: Fence, error: str) -> None:
         try:
-            await self._journal.fail(
-                fence,
-                error=f"The worker made a mistake ({type(cause).__name__}). Its log has the details.",
-                retryable=True,
-                evidence=(),
-                usage=Usage(),
-            )
-        except (StoreUnavailableError, InvalidInputError) as error:
+            await self._journal.fail(fence, error=error, retryable=True, evidence=(), usage=Usage())
+        except (StoreUnavailableError, InvalidInputError) as refused:
             log.warning(
                 "failure not written; the lease will end",
-                extra={"action": "give_up", "task_id": fence.task_id, "reason": str(error)},
+                extra={"action": "give_up", "task_id": fence.task_id, "reason": str(refused)},
             )
 
     async def _beat(self) -> None:
@@ -183,7 +193,7 @@ class Engine:
                 continue
             try:
                 statuses = await self._queue.heartbeat(held)
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, InvalidInputError) as error:
                 self.condition.database = False
                 log.warning("heartbeat not answered", extra={"action": "heartbeat", "reason": str(error)})
                 continue

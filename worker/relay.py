@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import Event
+from pythonic_assistant.domain.event import Event, Noted
 from pythonic_assistant.ports import Fence, RunJournal
 from pythonic_assistant.wire import TimedEvent, fields_of
 
@@ -57,7 +57,17 @@ class Relay:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Send batches until cancelled; sets `lost` and returns when the lease is."""
+        """Send batches until cancelled; sets `lost` and returns when the lease is.
+
+        A fault of ours sets it too: whoever waits for the events has to learn that none will be stored.
+        """
+        try:
+            await self._send_forever()
+        except Exception:
+            self.lost.set()
+            raise
+
+    async def _send_forever(self) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -115,10 +125,16 @@ class Relay:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_RETRY_SECONDS)
             except InvalidInputError as error:
-                # The database refused a value. The run goes on; that its story has a gap is told in the log.
+                if len(batch) > 1:
+                    return all([await self._send([row]) for row in batch])
+                (row,) = batch
                 log.exception(
-                    "events refused",
+                    "event refused",
                     exc_info=error,
-                    extra={"action": "append_refused", "task_id": self._fence.task_id},
+                    extra={"action": "append_refused", "task_id": self._fence.task_id, "kind": row["kind"]},
                 )
-                return True
+                if row["kind"] == "noted":
+                    return True  # even the note in its place was refused; the numbers keep the gap
+                text = f"An event ({row['kind']}) could not be stored: {error}"
+                note = fields_of(Noted(text=text, level="warning"))
+                batch = [{**row, "kind": "noted", "step_id": None, "data": note}]

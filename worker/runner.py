@@ -25,6 +25,8 @@ _PASSED_ON = (
 """What a runner needs to reach a model; keys are not among it, they come in the order."""
 
 
+LONGEST_LOG = 10 << 20
+"""Bytes after which the runners' log begins anew at the next start of the worker."""
 HEAD_START_SECONDS = 0.3
 """Importing is half a second of one core: it waits until a run has sent its first request to the model."""
 
@@ -99,6 +101,8 @@ class SpareRunner:
     """Keeps one runner imported, because importing a model's client takes longer than a task may wait."""
 
     def __init__(self, log_path: Path, folder: Path) -> None:
+        if log_path.exists() and log_path.stat().st_size > LONGEST_LOG:
+            log_path.replace(log_path.with_suffix(".log.1"))
         self._log = log_path.open("ab")
         self._folder = folder
         self._spare: asyncio.Task[Runner] | None = None

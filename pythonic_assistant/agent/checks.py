@@ -6,18 +6,20 @@ A check that cannot fail proves nothing, so its code is read before it is run.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from pythonic_assistant.agent.schemas import Check
 
-_FILE_IN_ANSWER = re.compile(
-    r"(?<![\w/.:@-])"
-    r"((?:[\w-]+/)*[\w-][\w.-]*"
-    r"\.(?:png|jpe?g|svg|pdf|csv|tsv|xlsx|parquet|json|txt|md|html|zip))"
-    r"(?![\w/])",
-    re.IGNORECASE,
-)
+_ENDINGS = "png|jpe?g|svg|pdf|csv|tsv|xlsx|parquet|json|txt|md|html|zip"
+_FILE_IN_ANSWER = re.compile(rf"`([^`\n]+\.(?:{_ENDINGS}))`|\]\(([^)\s]+\.(?:{_ENDINGS}))\)", re.IGNORECASE)
+"""Files that an answer hands over: in backticks, as the prompt asks, or as the target of a link. Bare words
+are left alone, because names of files stand in data and in examples too."""
+
+ANSWER = "ANSWER"
+"""The variable in which a check finds the text of the answer."""
+_REACHED = "_asserts_reached"
 
 _PICTURE = """\
 from PIL import Image
@@ -48,8 +50,8 @@ _ANY = "import pathlib\nassert pathlib.Path({name!r}).stat().st_size > 0, 'the f
 def problem_of(check: Check) -> str | None:
     """Say why a check's code could not fail, or return None when it could.
 
-    It has to parse, to assert something that is not a constant, and to assert it outside of any `try` that
-    would swallow the failure.
+    It has to parse, and to assert something about data, outside of any `try` that would swallow the failure.
+    What cannot be read from the code, such as an assert that is never reached, shows when it runs.
     """
     try:
         tree = ast.parse(check.code)
@@ -60,8 +62,8 @@ def problem_of(check: Check) -> str | None:
         return f'The check "{check.claim}" has no assert.'
     if any(guarded for _, guarded in asserts):
         return f'The check "{check.claim}" asserts inside of try, so its failure could be swallowed.'
-    if not any(_depends_on_something(node.test) for node, _ in asserts):
-        return f'The check "{check.claim}" asserts a constant, so it cannot fail.'
+    if not any(_is_about_data(node.test) for node, _ in asserts):
+        return f'The check "{check.claim}" asserts nothing about data, so it cannot fail.'
     return None
 
 
@@ -73,13 +75,33 @@ def _asserts(node: ast.AST, *, guarded: bool) -> Iterator[tuple[ast.Assert, bool
         yield from _asserts(child, guarded=inside)
 
 
-def _depends_on_something(test: ast.expr) -> bool:
-    return any(isinstance(part, (ast.Name, ast.Call, ast.Attribute)) for part in ast.walk(test))
+def _is_about_data(test: ast.expr) -> bool:
+    """Whether a condition uses a name that is neither the answer's own text nor a built-in."""
+    names = {part.id for part in ast.walk(test) if isinstance(part, ast.Name)}
+    return bool(names - {ANSWER} - (set(dir(builtins)) - {"open"}))
 
 
-def with_answer(code: str, answer: str) -> str:
-    """Put the answer's text into the variable ANSWER before a check's code."""
-    return f"ANSWER = {answer!r}\n{code}"
+def executable(check: Check, answer: str) -> str:
+    """The Python that executes a check.
+
+    It runs in a copy of the session's namespace, in which ANSWER is the text of the answer, so that what it
+    assigns does not reach the work. It fails when none of its asserts was reached.
+    """
+    tree = ast.fix_missing_locations(_Counted().visit(ast.parse(check.code)))
+    source = f"{ast.unparse(tree)}\nassert {_REACHED}, 'no assert of this check was reached'\n"
+    return (
+        f"import linecache\n"
+        f"linecache.cache['<check>'] = ({len(source)}, None, {source!r}.splitlines(True), '<check>')\n"
+        f"exec(compile({source!r}, '<check>', 'exec'), "
+        f"{{**globals(), {ANSWER!r}: {answer!r}, {_REACHED!r}: []}})\n"
+    )
+
+
+class _Counted(ast.NodeTransformer):
+    """Notes each assert that held."""
+
+    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
+        return [node, *ast.parse(f"{_REACHED}.append(True)").body]
 
 
 def file_checks(answer: str, *, artifacts: Sequence[str], inputs: Iterable[str]) -> tuple[Check, ...]:
@@ -91,12 +113,9 @@ def file_checks(answer: str, *, artifacts: Sequence[str], inputs: Iterable[str])
         inputs: names of the person's files, which an answer may name too.
     """
     known = set(artifacts) | set(inputs) | {f"inputs/{name}" for name in inputs}
-    bare = {name.rsplit("/", 1)[-1] for name in known}
-    missing = [
-        name
-        for name in dict.fromkeys(_FILE_IN_ANSWER.findall(answer))
-        if name not in known and name not in bare
-    ]
+    known |= {name.rsplit("/", 1)[-1] for name in known}
+    named = [quoted or linked for quoted, linked in _FILE_IN_ANSWER.findall(answer)]
+    missing = [name for name in dict.fromkeys(named) if name not in known and "://" not in name]
     opened = tuple(
         Check(
             claim=f"{name} opens",

@@ -55,7 +55,12 @@ async def run(request: RunRequest, *, model: Model, sandbox: Sandbox, outbox: Pa
 async def _solve(
     dialogue: Dialogue, sandbox: Sandbox, request: RunRequest, outbox: Path
 ) -> RunSucceeded | RunFailed:
-    async with Workspace(sandbox, inputs=request.files) as workspace:
+    async with Workspace(
+        sandbox,
+        inputs=request.files,
+        seed=request.seed,
+        rebuild_seconds=request.budget.execution_seconds,
+    ) as workspace:
         if request.resume is None:
             plan, done = await make_plan(dialogue, request), frozenset[str]()
         else:
@@ -74,7 +79,9 @@ async def _solve(
                     retryable=False,
                     usage=dialogue.usage,
                 )
-        answer, verdict = await verify(dialogue, workspace, inputs=[file.name for file in request.files])
+        answer, verdict = await verify(
+            dialogue, workspace, inputs=[file.name for file in request.files], outbox=outbox
+        )
         await _hand_over(dialogue, workspace, outbox)
     if verdict.kind == "refuted":
         failed = [item for item in verdict.evidence if item.outcome == "failed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pythonic_assistant.agent.dialogue import Dialogue
+from pythonic_assistant.agent.reading import output_of
 from pythonic_assistant.agent.schemas import PLAN_SCHEMA, read_plan
 from pythonic_assistant.agent.workspace import Workspace
 from pythonic_assistant.domain.conversation import Said
@@ -70,7 +71,9 @@ async def restore(
             )
             break
         workspace.keep(record.code)
-        dialogue.add(Said(text=render("step_restored", step=step, code=record.code, output=record.output)))
+        dialogue.add(
+            Said(text=render("step_restored", step=step, code=record.code, output=output_of(execution)))
+        )
         dialogue.emit(StepRestored(step_id=step.id))
         restored.add(step.id)
     return frozenset(restored)

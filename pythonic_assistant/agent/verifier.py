@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pythonic_assistant.agent.checks import file_checks, problem_of, with_answer
+from pythonic_assistant.agent.checks import executable, file_checks, problem_of
 from pythonic_assistant.agent.dialogue import Dialogue
 from pythonic_assistant.agent.reading import cut, output_of
 from pythonic_assistant.agent.schemas import VERIFICATION_SCHEMA, Check, Verification, read_verification
@@ -21,28 +21,36 @@ from pythonic_assistant.ports import JsonWanted
 from pythonic_assistant.prompts.rendering import render
 
 
-async def verify(dialogue: Dialogue, workspace: Workspace, *, inputs: Sequence[str]) -> tuple[str, Verdict]:
+async def verify(
+    dialogue: Dialogue, workspace: Workspace, *, inputs: Sequence[str], outbox: Path
+) -> tuple[str, Verdict]:
     """Ask for the answer with its checks and execute them; mend and ask again while a check fails.
+
+    Args:
+        inputs: names of the person's files.
+        outbox: folder of the host in which files may be looked at for a moment.
 
     Returns the last answer and the verdict on it after at most `budget.verification_rounds` rounds.
     """
     rounds = dialogue.budget.verification_rounds
     for number in range(1, rounds + 1):
         dialogue.emit(VerificationStarted(round=number))
-        artifacts = await _artifact_names(workspace)
-        dialogue.add(Said(text=render("verify", artifacts=artifacts)))
+        before = await _digests(workspace, outbox)
+        dialogue.add(Said(text=render("verify", artifacts=list(before))))
         verification = await _ask(dialogue)
-        claims = await _execute(dialogue, workspace, number, verification.answer, verification.checks)
+        answer = verification.answer
+        claims = await _execute(dialogue, workspace, number, answer, verification.checks)
         files = await _execute(
-            dialogue,
-            workspace,
-            number,
-            verification.answer,
-            file_checks(verification.answer, artifacts=artifacts, inputs=inputs),
+            dialogue, workspace, number, answer, file_checks(answer, artifacts=list(before), inputs=inputs)
         )
+        touched = _touched(before, await _digests(workspace, outbox))
+        if touched:
+            # A check that makes its own evidence proves nothing, and what it made must not stay.
+            files = (*files, _noted(dialogue, number, touched))
+            await workspace.rebuild()
         verdict = verdict_of(claims=claims, files=files)
         if verdict.kind != "refuted" or number == rounds:
-            return verification.answer, verdict
+            return answer, verdict
         failed = [item for item in verdict.evidence if item.outcome == "failed"]
         await work_on(
             dialogue,
@@ -90,7 +98,7 @@ async def _execute(
     evidence: list[Evidence] = []
     for check in checks:
         execution = await workspace.execute(
-            with_answer(check.code, answer),
+            executable(check, answer),
             timeout=min(dialogue.budget.execution_seconds, max(1.0, dialogue.seconds_left)),
         )
         passed = execution.outcome == "ok"
@@ -100,16 +108,35 @@ async def _execute(
             detail=cut(output_of(execution) if passed else execution.error, 2_000),
             code=check.code,
         )
-        dialogue.emit(
-            CheckExecuted(
-                round=number, check=item.check, outcome=item.outcome, detail=item.detail, code=item.code
-            )
-        )
+        _tell(dialogue, number, item)
         evidence.append(item)
     return tuple(evidence)
 
 
-async def _artifact_names(workspace: Workspace) -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="pythonic-") as folder:
+def _tell(dialogue: Dialogue, number: int, item: Evidence) -> None:
+    dialogue.emit(
+        CheckExecuted(
+            round=number, check=item.check, outcome=item.outcome, detail=item.detail, code=item.code
+        )
+    )
+
+
+async def _digests(workspace: Workspace, outbox: Path) -> dict[str, str]:
+    """The files of the session by name, with their digests."""
+    with tempfile.TemporaryDirectory(prefix=".look-", dir=outbox) as folder:
         artifacts, _ = await workspace.collect(Path(folder))
-        return [artifact.name for artifact in artifacts]
+        return {artifact.name: artifact.sha256 for artifact in artifacts}
+
+
+def _touched(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _noted(dialogue: Dialogue, number: int, touched: Sequence[str]) -> Evidence:
+    item = Evidence(
+        check="No check changes a file",
+        outcome="failed",
+        detail=f"Written or removed by a check: {', '.join(touched)}. Checks only look.",
+    )
+    _tell(dialogue, number, item)
+    return item

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
-from supabase_auth.errors import AuthError
+from supabase_auth.errors import AuthError, AuthRetryableError
 
 from pythonic_assistant.adapters.store.calls import call
-from pythonic_assistant.domain.errors import ConfigurationError
+from pythonic_assistant.domain.errors import ConfigurationError, StoreUnavailableError
 from pythonic_assistant.settings import Settings
 
 
@@ -97,6 +97,10 @@ async def sign_in(account: Account) -> SignedIn:
             "sign in",
             client.auth.sign_in_with_password({"email": account.email, "password": account.password}),
         )
+    except AuthRetryableError as error:
+        raise StoreUnavailableError(
+            f"Supabase at {account.url} does not answer. Is it running? `pythonic doctor` looks."
+        ) from error
     except AuthError as error:
         raise ConfigurationError(f"Signing in as {account.email} was refused: {error.message}.") from error
     if reply.user is None:

@@ -78,6 +78,7 @@ class RunRequest:
     Attributes:
         history: earlier messages of the thread, oldest first.
         instructions: those of the assistant; may be empty.
+        seed: of chance in the sandbox; the same for all attempts of a task; None draws one.
         cache_key: the same for runs whose conversations begin alike, such as those of one thread.
     """
 
@@ -88,4 +89,5 @@ class RunRequest:
     history: tuple[Exchange, ...] = ()
     budget: Budget = field(default_factory=Budget)
     resume: Resume | None = None
+    seed: int | None = None
     cache_key: str = ""

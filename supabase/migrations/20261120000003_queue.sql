@@ -328,7 +328,7 @@ end
 $$;
 comment on function pythonic.take_back(bigint) is 'Takes a running task from a worker that is gone. Counts a failure, because the task itself may have killed it.';
 
-create function pythonic.reap_tasks(p_worker uuid) returns integer
+create function pythonic.reap_tasks(p_worker uuid, p_held jsonb) returns integer
 language plpgsql security definer set search_path = '' set jit = off
 as $$
 declare
@@ -336,9 +336,10 @@ declare
     v_count integer := 0;
 begin
     for v_id in
-        -- Not from the worker that asks: it is alive, and was only asleep, with its computer perhaps.
+        -- Not what the asking worker says it holds: it is alive, and was only asleep, with its computer perhaps.
         select t.id from public.tasks t
-        where t.state = 'running' and t.lease_until < now() and t.worker_id is distinct from p_worker
+        where t.state = 'running' and t.lease_until < now()
+            and not (t.worker_id = p_worker and p_held @> to_jsonb(t.id))
         order by t.id limit 100 for update skip locked
     loop
         perform pythonic.take_back(v_id);
@@ -347,7 +348,7 @@ begin
     return v_count;
 end
 $$;
-comment on function pythonic.reap_tasks(uuid) is 'Takes tasks back whose lease has ended. Returns how many.';
+comment on function pythonic.reap_tasks(uuid, jsonb) is 'Takes tasks back whose lease has ended. Returns how many.';
 
 create function pythonic.upkeep_key() returns bigint
     language sql immutable set search_path = ''
@@ -376,7 +377,8 @@ $$;
 comment on function pythonic.recover_tasks(uuid) is
     'For a worker that starts again: takes back what its former process held, without waiting for the leases. Returns how many.';
 
-create function pythonic.claim_tasks(p_worker uuid, p_queue text, p_limit integer, p_lease_seconds double precision)
+create function pythonic.claim_tasks(
+    p_worker uuid, p_queue text, p_limit integer, p_lease_seconds double precision, p_held jsonb)
 returns jsonb
 language plpgsql security definer set search_path = '' set jit = off set plan_cache_mode = force_generic_plan
 as $$
@@ -386,7 +388,7 @@ declare
     v_next double precision;
 begin
     if pg_catalog.pg_try_advisory_xact_lock(pythonic.upkeep_key()) then
-        perform pythonic.reap_tasks(p_worker);
+        perform pythonic.reap_tasks(p_worker, p_held);
         for v_due in
             select t.id, t.user_id from public.tasks t
             where t.queue = p_queue and t.state = 'scheduled' and t.run_at <= now()
@@ -432,8 +434,8 @@ begin
     return jsonb_build_object('tasks', coalesce(v_tasks, '[]'), 'next_due_seconds', v_next);
 end
 $$;
-comment on function pythonic.claim_tasks(uuid, text, integer, double precision) is
-    'Claims up to n queued tasks for a worker, with all that a run needs, and says when the next scheduled task is due.';
+comment on function pythonic.claim_tasks(uuid, text, integer, double precision, jsonb) is
+    'Claims up to n queued tasks for a worker that holds the tasks [id], with all that a run needs, and says when the next scheduled task is due.';
 
 create function pythonic.heartbeat_tasks(p_worker uuid, p_tasks jsonb, p_lease_seconds double precision)
 returns jsonb
@@ -647,9 +649,11 @@ create function public.retry_task(task_id bigint, from_start boolean default fal
     language sql security invoker set search_path = '' as $$ select pythonic.retry_task(task_id, from_start) $$;
 comment on function public.retry_task(bigint, boolean) is 'Queues an ended task of the caller again.';
 
-create function public.claim_tasks(worker uuid, queue text, most integer, lease_seconds double precision) returns jsonb
-    language sql security invoker set search_path = '' as $$ select pythonic.claim_tasks(worker, queue, most, lease_seconds) $$;
-comment on function public.claim_tasks(uuid, text, integer, double precision) is 'For workers: claims tasks.';
+create function public.claim_tasks(
+    worker uuid, queue text, most integer, lease_seconds double precision, held jsonb default '[]') returns jsonb
+    language sql security invoker set search_path = ''
+    as $$ select pythonic.claim_tasks(worker, queue, most, lease_seconds, held) $$;
+comment on function public.claim_tasks(uuid, text, integer, double precision, jsonb) is 'For workers: claims tasks.';
 create function public.recover_tasks(worker uuid) returns integer
     language sql security invoker set search_path = '' as $$ select pythonic.recover_tasks(worker) $$;
 comment on function public.recover_tasks(uuid) is 'For workers: takes back what a former process of this worker held.';

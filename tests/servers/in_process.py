@@ -28,7 +28,11 @@ class InProcessSandbox:
         self._folder = folder
 
     async def open(
-        self, *, inputs: Sequence[InputFile] = (), limits: SandboxLimits | None = None
+        self,
+        *,
+        inputs: Sequence[InputFile] = (),
+        limits: SandboxLimits | None = None,
+        seed: int | None = None,
     ) -> InProcessSession:
         """Make a session."""
         inside = self._folder / "inputs"

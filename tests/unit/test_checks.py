@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pythonic_assistant.agent.checks import file_checks, problem_of, with_answer
+from pythonic_assistant.agent.checks import executable, file_checks, problem_of
 from pythonic_assistant.agent.schemas import Check
 
 
@@ -26,8 +26,10 @@ def test_checks_that_can_fail_are_taken(code: str) -> None:
     ("code", "words"),
     [
         ("print(1)", "no assert"),
-        ("assert 1 == 1", "constant"),
-        ("assert 'yes'", "constant"),
+        ("assert 1 == 1", "nothing about data"),
+        ("assert 'yes'", "nothing about data"),
+        ("assert ANSWER", "nothing about data"),
+        ("assert len(ANSWER) > 0", "nothing about data"),
         ("try:\n    assert x == 1\nexcept Exception:\n    pass", "inside of try"),
         ("assert (", "not Python"),
         ("assert x\0", "not Python"),
@@ -39,21 +41,54 @@ def test_checks_that_cannot_fail_are_named(code: str, words: str) -> None:
     assert words in problem
 
 
+def run(code: str, answer: str = "The total is 99", **names: object) -> dict[str, object]:
+    exec(executable(Check(claim="c", code=code), answer), names)
+    return names
+
+
 def test_the_answer_is_a_variable_of_the_check() -> None:
-    names: dict[str, object] = {}
-    exec(with_answer("copy = ANSWER", 'it\'s "quoted"\n and \\ long'), names)
-    assert names["copy"] == 'it\'s "quoted"\n and \\ long'
+    text = 'it\'s "quoted"\n and \\ long'
+    run("assert ANSWER == expected", text, expected=text)
+    with pytest.raises(AssertionError):
+        run("assert ANSWER == expected", text, expected="another")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for row in []:\n    assert row",
+        "def never_called():\n    assert total == 99",
+        "if False:\n    assert total == 99",
+        "from contextlib import suppress\nwith suppress(AssertionError):\n    assert total == 99",
+    ],
+)
+def test_an_assert_that_is_never_reached_or_swallowed_fails(code: str) -> None:
+    assert problem_of(Check(claim="c", code=code)) is None, "it cannot be seen in the code"
+    with pytest.raises(AssertionError, match="no assert of this check was reached"):
+        run(code, total=10)
+
+
+def test_an_assert_in_a_function_that_is_called_counts() -> None:
+    run("def check(rows):\n    for row in rows:\n        assert row < limit\ncheck([1, 2])", limit=3)
+
+
+def test_a_check_does_not_change_the_work() -> None:
+    names = run("total = 99\nassert total == 99", total=10)
+    assert names["total"] == 10
+    assert "ANSWER" not in names
 
 
 def test_each_artifact_has_to_open_and_each_promised_file_to_be_there() -> None:
     checks = file_checks(
-        "See `plot.png`, out/table.csv and report.pdf; made from inputs/sales.csv (sales.csv) in v1.2.",
-        artifacts=["plot.png", "out/table.csv"],
+        "See `plot.png`, [the table](out/table.csv), `my sales report.csv` and `report.pdf`; made from "
+        "`inputs/sales.csv` (`sales.csv`) as told in readme.txt, e.g. data.json.",
+        artifacts=["plot.png", "out/table.csv", "my sales report.csv"],
         inputs=["sales.csv"],
     )
     assert [check.claim for check in checks] == [
         "plot.png opens",
         "out/table.csv opens",
+        "my sales report.csv opens",
         "report.pdf, which the answer names, was left",
     ]
     assert all(problem_of(check) is None for check in checks)
@@ -67,4 +102,5 @@ def test_file_checks_are_python_whatever_the_name(name: str) -> None:
 
 
 def test_addresses_are_not_files() -> None:
-    assert file_checks("https://example.com/data.csv and a@b.txt", artifacts=[], inputs=[]) == ()
+    answer = "[data](https://example.com/data.csv) and a@b.txt"
+    assert file_checks(answer, artifacts=[], inputs=[]) == ()

@@ -117,7 +117,7 @@ async def test_files_that_open_do_not_prove_words(bench: Bench) -> None:
     end = await bench.run(
         plan("s1"),
         code("import pathlib; pathlib.Path('note.txt').write_text('hello')"),
-        verification("See note.txt."),
+        verification("See `note.txt`."),
     )
     assert isinstance(end, RunSucceeded)
     assert end.verdict.kind == "unverified"
@@ -126,7 +126,7 @@ async def test_files_that_open_do_not_prove_words(bench: Bench) -> None:
 
 
 async def test_a_file_that_is_only_claimed_refutes(bench: Bench) -> None:
-    round_ = [verification("See plot.png.", "assert x == 1"), code("print('looked')")]
+    round_ = [verification("See `plot.png`.", "assert x == 1"), code("print('looked')")]
     end = await bench.run(plan("s1"), code("x = 1"), *round_, *round_, round_[0])
     assert isinstance(end, RunFailed)
     assert "plot.png" in end.error
@@ -179,6 +179,24 @@ async def test_a_check_that_cannot_fail_is_no_evidence(bench: Bench, toothless: 
     explained = bench.model.requests[3].items[-1]
     assert isinstance(explained, Said)
     assert "cannot be used" in explained.text
+
+
+async def test_a_check_that_makes_its_own_evidence_refutes(bench: Bench) -> None:
+    write = "import pathlib\npathlib.Path('result.csv').write_text({!r})\n"
+    forge = write.format("99") + "assert pathlib.Path('result.csv').read_text() == '99'"
+    round_ = [verification("99", forge), code("print('looked')")]
+    end = await bench.run(plan("s1"), code(write.format("10")), *round_, *round_, round_[0])
+    assert isinstance(end, RunFailed)
+    assert [item.check for item in end.evidence if item.outcome == "failed"] == ["No check changes a file"]
+    assert "result.csv" in end.evidence[-1].detail
+    assert (bench.outbox / "result.csv").read_text() == "10", "the person gets what the work made"
+
+
+async def test_the_session_is_rebuilt_with_the_same_chance(bench: Bench) -> None:
+    await bench.run(
+        plan("s1", "s2"), code("a = 1"), code("DIE"), code("b = 1"), verification("1", "assert b"), seed=7
+    )
+    assert [session.seed for session in bench.sandbox.sessions] == [7, 7]
 
 
 async def test_checks_can_read_the_answer(bench: Bench) -> None:

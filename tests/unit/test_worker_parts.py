@@ -11,8 +11,8 @@ import pytest
 
 from pythonic_assistant.adapters.store.naming import storage_name, unique_names
 from pythonic_assistant.domain.budget import Usage
-from pythonic_assistant.domain.errors import StoreUnavailableError
-from pythonic_assistant.domain.event import Event, Noted, OutputWritten
+from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
+from pythonic_assistant.domain.event import CheckExecuted, Event, Noted, OutputWritten
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.ports import Fence
 from pythonic_assistant.wire import TimedEvent
@@ -104,3 +104,44 @@ async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost() -> No
 async def test_a_lost_lease_ends_the_relay() -> None:
     relay = await relayed(Journal(lost=True), at(Noted(text="a")))
     assert relay.lost.is_set()
+
+
+class PickyJournal(Journal):
+    """Refuses every batch in which a word stands, as the database refuses a value."""
+
+    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+        if "poison" in str([row["data"] for row in events]) and "could not be stored" not in str(events):
+            raise InvalidInputError("too long")
+        return await super().append(fence, events)
+
+
+async def test_a_refused_event_costs_no_other_and_leaves_no_gap(caplog: pytest.LogCaptureFixture) -> None:
+    journal = PickyJournal()
+    poison = CheckExecuted(round=1, check="poison", outcome="passed", detail="", code="")
+    await relayed(journal, at(Noted(text="a")), at(poison), at(Noted(text="b")))
+    rows = [row for batch in journal.batches for row in batch]
+    assert [row["seq"] for row in rows] == [1, 2, 3]
+    assert [row["data"]["text"] for row in rows][::2] == ["a", "b"]
+    assert "could not be stored: too long" in rows[1]["data"]["text"]
+
+
+class BrokenJournal(Journal):
+    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+        raise ZeroDivisionError
+
+
+async def test_a_relay_that_breaks_keeps_nobody_waiting() -> None:
+    relay = Relay(BrokenJournal(), Fence(7, 1))
+    task = asyncio.create_task(relay.run())
+    relay.put(at(Noted(text="a")))
+    async with asyncio.timeout(5):
+        await relay.drained()
+    with pytest.raises(ZeroDivisionError):
+        await task
+
+
+def test_long_storage_keys_stay_apart_and_within_the_limit() -> None:
+    one, two = storage_name("ж" * 300 + "1.csv"), storage_name("ж" * 300 + "2.csv")
+    assert one != two
+    assert max(len(one), len(two)) <= 400
+    assert one.endswith("1.csv")

@@ -12,13 +12,14 @@ from pythonic_assistant.domain.errors import SandboxUnavailableError
 
 if TYPE_CHECKING:
     from pythonic_assistant.adapters.sandbox.collect import CollectLimits
+    from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
     from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 
 
 @asynccontextmanager
 async def zygote_sandbox(
     socket_path: Path | None = None, *, probe: bool = True, collect_limits: CollectLimits | None = None
-) -> AsyncGenerator[NamespaceSandbox, None]:
+) -> AsyncGenerator[OwnedSandbox, None]:
     """Start a zygote, prove that it isolates, and end it with everything in it on leaving.
 
     Args:
@@ -26,16 +27,21 @@ async def zygote_sandbox(
         probe: whether the walls are tried before anything else runs (about 0.1 s).
         collect_limits: caps on the files taken out of a session.
 
+    Yields:
+        A sandbox whose `wait_lost()` tells when the zygote is gone for good; a long-lived owner awaits it
+        beside its work.
+
     Raises:
         SandboxUnavailableError: this host cannot isolate code; the message says what to change.
+        ConfigurationError: the socket's path cannot be used, or another zygote listens there.
     """
     _ensure_linux()
+    from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
     from pythonic_assistant.adapters.sandbox.probe import ensure_isolated
-    from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
     from pythonic_assistant.adapters.sandbox.zygote_process import ZygoteProcess
 
     async with ZygoteProcess(socket_path) as zygote:
-        sandbox = NamespaceSandbox(zygote.socket_path, collect_limits=collect_limits)
+        sandbox = OwnedSandbox(zygote, collect_limits=collect_limits)
         if probe:
             await ensure_isolated(sandbox)
         yield sandbox

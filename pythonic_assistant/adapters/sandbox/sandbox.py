@@ -31,6 +31,7 @@ _LEAST = {
     "open_files": 32,
 }
 _MOST = 1 << 50
+_MOST_SEED = (1 << 63) - 1
 _DESCRIPTORS = 3  # scratch folder, init, REPL
 _LIMITS = SandboxLimits()
 
@@ -58,16 +59,30 @@ class NamespaceSandbox:
         return self._path
 
     async def open(
-        self, *, inputs: Sequence[InputFile] = (), limits: SandboxLimits = _LIMITS
+        self,
+        *,
+        inputs: Sequence[InputFile] = (),
+        limits: SandboxLimits = _LIMITS,
+        seed: int | None = None,
     ) -> NamespaceSession:
-        """Make a session. See `ports.Sandbox.open`."""
+        """Make a session. See `ports.Sandbox.open`.
+
+        Args:
+            inputs: files for `inputs/`.
+            limits: of the session.
+            seed: from 0 to 2**63 - 1. `random` and numpy (its global functions and its `default_rng()`)
+                draw from it: the same seed and code give the same numbers. None seeds them from the
+                operating system. `secrets`, `uuid4`, the order of sets, and further processes that the
+                code starts are not covered.
+        """
         _ensure_possible(limits)
+        _ensure_seed(seed)
         opened = await asyncio.to_thread(open_inputs, inputs) if inputs else []
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
                 while True:
                     try:
-                        return await self._ask(opened, limits)
+                        return await self._ask(opened, limits, seed)
                     except (EOFError, ConnectionError, FileNotFoundError):
                         # The zygote has just died; its owner is starting another behind the same socket.
                         await asyncio.sleep(_RETRY_SECONDS)
@@ -79,7 +94,9 @@ class NamespaceSandbox:
         finally:
             close_inputs(opened)
 
-    async def _ask(self, inputs: Sequence[OpenInput], limits: SandboxLimits) -> NamespaceSession:
+    async def _ask(
+        self, inputs: Sequence[OpenInput], limits: SandboxLimits, seed: int | None
+    ) -> NamespaceSession:
         loop = asyncio.get_running_loop()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.setblocking(False)
@@ -92,6 +109,7 @@ class NamespaceSandbox:
         request = {
             "limits": asdict(limits),
             "inputs": [{"name": entry.name, "path": entry.path} for entry in inputs],
+            "seed": seed,
         }
         descriptors: list[int] = []
         try:
@@ -135,6 +153,11 @@ def _ensure_possible(limits: SandboxLimits) -> None:
         least = _LEAST[entry.name]
         if not least <= value <= _MOST:
             raise InvalidInputError(f"The sandbox limit {entry.name}={value} must be at least {least}.")
+
+
+def _ensure_seed(seed: int | None) -> None:
+    if seed is not None and not 0 <= seed <= _MOST_SEED:
+        raise InvalidInputError(f"The sandbox seed {seed} must be from 0 to {_MOST_SEED}.")
 
 
 def _ensure_ready(answer: dict[str, Any], descriptors: Sequence[int]) -> None:

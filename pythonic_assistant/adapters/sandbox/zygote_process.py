@@ -6,27 +6,24 @@ import asyncio
 import json
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from pythonic_assistant.adapters.sandbox import diagnosis, interpreter
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.inside import frames
-from pythonic_assistant.domain.errors import ConfigurationError, SandboxUnavailableError
+from pythonic_assistant.adapters.sandbox.listening import ListeningSocket
+from pythonic_assistant.domain.errors import SandboxUnavailableError
 
 PRELOAD = ("numpy", "pandas", "matplotlib", "matplotlib.pyplot", "scipy")
 _START_SECONDS = 60.0  # a cold disk on a small machine; 0.6 s is usual
 _STOP_SECONDS = 5.0
-_BACKLOG = 512
-_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 _RESPAWN_SECONDS = 0.2
-_RESPAWNS = 5  # failed starts in a row before giving up
+_RESPAWNS = 5  # failed starts in a row before giving up: 6 s with the pauses between them
 _ENVIRONMENT = {
     "HOME": "/tmp",  # noqa: S108  (the zygote's own)
     "LANG": "C.UTF-8",
@@ -49,17 +46,17 @@ class ZygoteProcess:
     with the thread that started it).
 
     Args:
-        socket_path: where to listen; its folder is made with mode 0700 if it does not exist. Other users
-            are refused by the zygote in any case.
+        socket_path: where to listen, and nobody else may; its folder is made with mode 0700 if it does not
+            exist. Other users are refused by the zygote in any case.
     """
 
     def __init__(self, socket_path: Path | None = None) -> None:
-        self._own_folder: Path | None = None
-        self._path = socket_path
-        self._listening: socket.socket | None = None
+        self._listening = ListeningSocket(socket_path)
         self._process: subprocess.Popen[bytes] | None = None
         self._status: Channel | None = None
         self._guard: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._reason = ""
 
     @property
     def socket_path(self) -> Path:
@@ -68,9 +65,7 @@ class ZygoteProcess:
         Raises:
             ConfigurationError: the process is not started.
         """
-        if self._path is None:
-            raise ConfigurationError("Start the zygote before asking for its socket.")
-        return self._path
+        return self._listening.path
 
     @property
     def pid(self) -> int | None:
@@ -93,15 +88,27 @@ class ZygoteProcess:
 
         Raises:
             SandboxUnavailableError: this host cannot isolate code; the message says what to change.
-            ConfigurationError: the socket's path cannot be used.
+            ConfigurationError: the socket's path cannot be used, or another zygote listens there.
         """
-        self._listen()
+        self._lost.clear()
         try:
+            await self._listening.open()
             await self._spawn()
         except BaseException:
             await self.close()
             raise
-        self._guard = asyncio.create_task(self._keep_alive(), name="zygote guard")
+        self._guard = asyncio.create_task(self._guard_it(), name="zygote guard")
+
+    async def wait_lost(self) -> NoReturn:
+        """Wait until no session can be had any more. A zygote that is being replaced is not lost.
+
+        Await it beside the work that needs sessions; it has no deadline, so cancel it with that work.
+
+        Raises:
+            SandboxUnavailableError: the zygote ended and could not be started again, or was closed.
+        """
+        await self._lost.wait()
+        raise SandboxUnavailableError(self._reason)
 
     async def close(self) -> None:
         """End the zygote and with it every session. May be called twice."""
@@ -110,77 +117,87 @@ class ZygoteProcess:
             await asyncio.gather(self._guard, return_exceptions=True)
             self._guard = None
         await self._end_process()
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
-            self.socket_path.unlink(missing_ok=True)
-        if self._own_folder is not None:
-            shutil.rmtree(self._own_folder, ignore_errors=True)
-            self._own_folder = None
-
-    def _listen(self) -> None:
-        if self._path is None:
-            self._own_folder = Path(tempfile.mkdtemp(prefix="pythonic-"))  # mkdtemp makes it 0700
-            self._path = self._own_folder / "zygote.sock"
-        if len(os.fsencode(self._path)) > _PATH_BYTES:
-            raise ConfigurationError(
-                f"The sandbox's socket path {self._path} is longer than {_PATH_BYTES} bytes; "
-                "choose a shorter state folder."
-            )
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
-        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listening.bind(str(self._path))
-        self._path.chmod(0o600)
-        self._listening.listen(_BACKLOG)
+        self._lose("The sandbox's zygote has been closed.")
+        self._listening.close()
 
     async def _spawn(self) -> None:
-        if self._listening is None:
-            raise ConfigurationError("The zygote has been closed.")
-        ours, theirs = socket.socketpair()
-        settings = {
-            "listen": self._listening.fileno(),
-            "status": theirs.fileno(),
-            "owner": os.getpid(),
-            "python_paths": interpreter.python_paths(),
-            "site_packages": interpreter.site_packages(),
-            "preload": PRELOAD,
-        }
-        inside = Path(__file__).parent / "inside"
-        # Started on this thread on purpose: the zygote asks to be killed when its parent thread ends.
-        self._process = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, "-I", "-S", str(inside / "__main__.py"), json.dumps(settings)],
-            env=_ENVIRONMENT,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(self._listening.fileno(), theirs.fileno()),
-            start_new_session=True,  # Ctrl-C in a terminal is for its owner
-        )
-        theirs.close()
-        self._status = Channel(ours)
+        try:
+            self._status = self._launch(self._listening.socket)
+        except OSError as error:  # out of memory, processes or open files; or Python itself is gone
+            raise SandboxUnavailableError(
+                f"The sandbox's zygote cannot be started ({error.strerror}). Check that this Python starts, "
+                f"`{sys.executable} -I -c pass`, and that memory and open files are not used up."
+            ) from error
         try:
             async with asyncio.timeout(_START_SECONDS):
                 answer = await self._status.receive()
-        except (EOFError, ConnectionError) as error:
-            raise SandboxUnavailableError(
-                "The sandbox's zygote ended before it was ready. Check that this Python starts: "
-                f"`{sys.executable} -I -c pass`."
-            ) from error
         except TimeoutError as error:
             raise SandboxUnavailableError(
                 f"The sandbox's zygote was not ready after {_START_SECONDS:g} seconds; the machine is "
                 "overloaded or its disk hangs."
             ) from error
+        except (EOFError, OSError) as error:
+            raise SandboxUnavailableError(
+                "The sandbox's zygote ended before it was ready. Check that this Python starts: "
+                f"`{sys.executable} -I -c pass`."
+            ) from error
         except frames.FrameError as error:
             raise SandboxUnavailableError("The sandbox's zygote sent an unreadable message.") from error
         _ensure_ready(answer)
 
-    async def _keep_alive(self) -> None:
-        """Start the zygote again whenever it ends; connections wait in the socket's queue meanwhile."""
+    def _launch(self, listening: socket.socket) -> Channel:
+        """Start the process; return the channel to it.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            settings = {
+                "listen": listening.fileno(),
+                "status": theirs.fileno(),
+                "owner": os.getpid(),
+                "python_paths": interpreter.python_paths(),
+                "site_packages": interpreter.site_packages(),
+                "preload": PRELOAD,
+            }
+            inside = Path(__file__).parent / "inside"
+            # Started on this thread on purpose: the zygote asks to be killed when its parent thread ends.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(inside / "__main__.py"), json.dumps(settings)],
+                env=_ENVIRONMENT,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(listening.fileno(), theirs.fileno()),
+                start_new_session=True,  # Ctrl-C in a terminal is for its owner
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return Channel(ours)
+
+    async def _guard_it(self) -> None:
+        """Keep the zygote alive, and never end in silence: whatever stops the guard loses the zygote."""
+        try:
+            reason = await self._keep_alive()
+        except Exception as error:  # noqa: BLE001  (a mistake of ours must be heard of as well)
+            reason = f"its guard failed: {type(error).__name__}: {error}"
+            _log.exception("the zygote's guard failed", extra={"action": "zygote_guard_failed"})
+        self._lose(f"The sandbox's zygote ended and did not come back: {reason}")
+        self._listening.refuse()
+
+    async def _keep_alive(self) -> str:
+        """Start the zygote again whenever it ends; connections wait in the socket's queue meanwhile.
+
+        Returns:
+            Why it gave up.
+        """
         failures = 0
-        while failures < _RESPAWNS:
+        while True:
             if self._status is not None:
                 await self._status.closed()
             await self._end_process()
@@ -188,12 +205,13 @@ class ZygoteProcess:
             try:
                 await self._spawn()
                 failures = 0
-            except SandboxUnavailableError:
+            except (SandboxUnavailableError, OSError) as error:
                 failures += 1
                 _log.exception("the zygote did not start", extra={"action": "zygote_respawn_failed"})
+                if failures == _RESPAWNS:
+                    return f"{failures} starts of another failed, the last because: {error}"
+                await self._end_process()  # one that hangs would never close its channel
                 await asyncio.sleep(_RESPAWN_SECONDS * 2**failures)
-        if self._listening is not None:  # refuse, rather than let callers wait for nobody
-            self._listening.close()
 
     async def _end_process(self) -> None:
         if self._status is not None:
@@ -206,7 +224,18 @@ class ZygoteProcess:
             await asyncio.to_thread(process.wait, _STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            await asyncio.to_thread(process.wait, _STOP_SECONDS)
+            try:
+                await asyncio.to_thread(process.wait, _STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                # Stuck in the kernel; it dies as soon as that lets go, and is in nobody's way.
+                extra = {"action": "zygote_lingers", "pid": process.pid}
+                _log.error("the killed zygote lingers", extra=extra)
+
+    def _lose(self, reason: str) -> None:
+        """Tell those that wait; the first reason stays."""
+        if not self._lost.is_set():
+            self._reason = reason
+            self._lost.set()
 
 
 def _ensure_ready(answer: dict[str, Any]) -> None:

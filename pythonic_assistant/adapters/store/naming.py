@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -11,6 +12,10 @@ BUCKET = "artifacts"
 _UNSAFE_FOR_STORAGE = re.compile(r"[^\w/!\-.*'() &$@=;:+,?]", re.ASCII)
 """What Supabase Storage refuses in a key:
 https://supabase.com/docs/guides/storage/uploads/file-limits — the set of its `isValidKey`."""
+
+
+LONGEST_KEY = 400
+"""Of one name within a key, in characters; the whole key may have 1,000 in the table of artifacts."""
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -35,5 +40,11 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def storage_name(name: str) -> str:
-    """A key for Storage made from an artifact's name; letters it does not take become their code points."""
-    return _UNSAFE_FOR_STORAGE.sub(lambda match: f"_{ord(match.group()):x}_", name)
+    """A key for Storage made from an artifact's name; letters it does not take become their code points.
+
+    A name that gets too long keeps its end, behind a digest of the whole.
+    """
+    key = _UNSAFE_FOR_STORAGE.sub(lambda match: f"_{ord(match.group()):x}_", name)
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-{key[-LONGEST_KEY // 2 :]}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pythonic_assistant.domain.plan import Plan, Step
 from pythonic_assistant.domain.task import ClaimedTask, Exchange, FinishedStep, Resume, StoredFile, TaskKind
-from pythonic_assistant.ports import Claim
+from pythonic_assistant.ports import Claim, Fence
 
 
 class _File(BaseModel):
@@ -51,21 +51,31 @@ class _Task(BaseModel):
 
 
 class _Claim(BaseModel):
-    tasks: list[_Task]
+    tasks: list[dict[str, Any]]
     next_due_seconds: float | None
 
 
 _claims = TypeAdapter(_Claim)
+_tasks = TypeAdapter(_Task)
 
 
 def read_claim(data: Any) -> Claim:
-    """Read what `claim_tasks` returned.
+    """Read what `claim_tasks` returned. A task that cannot be read does not hold up the others.
 
     Raises:
         pydantic.ValidationError: the database's functions are of another version than this code.
     """
     claim = _claims.validate_python(data)
-    return Claim(tasks=tuple(_task(row) for row in claim.tasks), next_due_seconds=claim.next_due_seconds)
+    tasks: list[ClaimedTask] = []
+    unreadable: list[tuple[Fence, str]] = []
+    for row in claim.tasks:
+        try:
+            tasks.append(_task(_tasks.validate_python(row)))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            unreadable.append((Fence(int(row["id"]), int(row["attempt"])), f"{where}: {first['msg']}"))
+    return Claim(tasks=tuple(tasks), unreadable=tuple(unreadable), next_due_seconds=claim.next_due_seconds)
 
 
 def _task(row: _Task) -> ClaimedTask:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from supabase import AsyncClient
 
-from pythonic_assistant.adapters.store.calls import call
+from pythonic_assistant.adapters.store.calls import DEADLINE_SECONDS, call
 from pythonic_assistant.adapters.store.rows import read_claim
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.verdict import Evidence, Verdict
@@ -33,12 +33,17 @@ class SupabaseQueue:
         self._lease_seconds = lease_seconds
         self._queue = queue
 
-    async def claim(self, most: int) -> Claim:
+    async def claim(self, most: int, held: Sequence[Fence]) -> Claim:
         """As `ports.TaskQueue.claim`."""
         return read_claim(
             await self._rpc(
                 "claim_tasks",
-                {"queue": self._queue, "most": most, "lease_seconds": self._lease_seconds},
+                {
+                    "queue": self._queue,
+                    "most": most,
+                    "lease_seconds": self._lease_seconds,
+                    "held": [fence.task_id for fence in held],
+                },
             )
         )
 
@@ -54,6 +59,8 @@ class SupabaseQueue:
                 "tasks": [{"id": fence.task_id, "attempt": fence.attempt} for fence in held],
                 "lease_seconds": self._lease_seconds,
             },
+            # A dead connection must not use up the lease that this call renews.
+            deadline=self._lease_seconds / 4,
         )
         return {Fence(row["id"], row["attempt"]): row["status"] for row in rows}
 
@@ -98,7 +105,12 @@ class SupabaseQueue:
             await self._rpc(function, {"task_id": fence.task_id, "attempt": fence.attempt, **arguments})
         )
 
-    async def _rpc(self, function: str, arguments: Mapping[str, Any]) -> Any:
-        words = function.replace("_", " ")
-        reply = await call(words, self._client.rpc(function, {"worker": self._worker, **arguments}).execute())
+    async def _rpc(
+        self, function: str, arguments: Mapping[str, Any], *, deadline: float = DEADLINE_SECONDS
+    ) -> Any:
+        reply = await call(
+            function.replace("_", " "),
+            self._client.rpc(function, {"worker": self._worker, **arguments}).execute(),
+            deadline=deadline,
+        )
         return reply.data

@@ -60,9 +60,15 @@ class _Interrupts:
         self.armed = False
 
 
-def main(control: socket.socket) -> NoReturn:
-    """Answer requests until the host closes the channel; never returns."""
+def main(control: socket.socket, seed: int | None) -> NoReturn:
+    """Answer requests until the host closes the channel; never returns.
+
+    Args:
+        control: to the host.
+        seed: of the random numbers, not negative; None for one of the operating system.
+    """
     _prepare_process()
+    _seed(seed)
     module = types.ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
     sys.modules["__main__"] = module
@@ -93,10 +99,18 @@ def _prepare_process() -> None:
     sys.path.insert(0, "")  # modules that the code writes into its folder
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123
     sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
-    # Every session is a copy of one zygote, and would draw the same random numbers.
-    random.seed(os.urandom(32))
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
+
+
+def _seed(seed: int | None) -> None:
+    """Seed `random` and numpy. Every session is a copy of one zygote, and would draw the same numbers."""
+    source = random.Random(os.urandom(32) if seed is None else seed)  # noqa: S311  (not for secrets)
+    random.seed(source.getrandbits(256))
+    if (numpy := sys.modules.get("numpy")) is None:
+        return
+    numpy.random.seed([source.getrandbits(32) for _ in range(8)])
+    if seed is not None:
+        # Where default_rng() takes its entropy from when the code gives none.
+        numpy.random.bit_generator.randbits = source.getrandbits
 
 
 def _text_stream(descriptor: int) -> io.TextIOWrapper:

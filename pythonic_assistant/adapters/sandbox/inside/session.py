@@ -103,7 +103,8 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         _wall_in(request["inputs"], [found is not None for found in mounts], request["limits"], world)
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         memory = request["limits"]["memory_bytes"]
-        session_init.run(connection, socket.socket(fileno=_CONTROL), scratch, memory_bytes=memory)
+        control_socket = socket.socket(fileno=_CONTROL)
+        session_init.run(connection, control_socket, scratch, memory_bytes=memory, seed=request["seed"])
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
         text = "".join(traceback.format_exception(error))[-2000:]
         try:

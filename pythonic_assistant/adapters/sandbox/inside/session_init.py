@@ -23,7 +23,9 @@ _BROKEN = 70  # EX_SOFTWARE, sysexits.h
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM)
 
 
-def run(connection: socket.socket, control: socket.socket, scratch: int, *, memory_bytes: int) -> NoReturn:
+def run(
+    connection: socket.socket, control: socket.socket, scratch: int, *, memory_bytes: int, seed: int | None
+) -> NoReturn:
     """Start the REPL and look after it; the end of this process is the end of the session.
 
     Args:
@@ -31,11 +33,12 @@ def run(connection: socket.socket, control: socket.socket, scratch: int, *, memo
         control: to the host, for the REPL.
         scratch: the scratch folder, for the host to read results from.
         memory_bytes: limit of all processes and disks together.
+        seed: see `repl.main`.
     """
     prctl(PR_SET_DUMPABLE, 0)
     child = os.fork()
     if child == 0:
-        _be_repl(connection, control, scratch)
+        _be_repl(connection, control, scratch, seed)
     control.close()
     code, itself = os.pidfd_open(child), os.pidfd_open(os.getpid())
     frames.send(connection, {"event": "ready"}, [scratch, itself, code])
@@ -53,13 +56,13 @@ def run(connection: socket.socket, control: socket.socket, scratch: int, *, memo
     os._exit(0)
 
 
-def _be_repl(connection: socket.socket, control: socket.socket, scratch: int) -> NoReturn:
+def _be_repl(connection: socket.socket, control: socket.socket, scratch: int, seed: int | None) -> NoReturn:
     try:
         prctl(PR_SET_DUMPABLE, 1)
         connection.close()
         os.close(scratch)
         os.nice(_NICENESS)
-        repl.main(control)
+        repl.main(control, seed)
     except BaseException:  # noqa: BLE001  (the code may have broken what the REPL stands on)
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))
     finally:
