@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Literal
 
 from pythonic_assistant.domain.budget import Budget
@@ -66,7 +65,6 @@ class ClaimedTask:
     model: str | None
     instructions: str
     inputs: tuple[StoredFile, ...]
-    lease_until: datetime
     resume: Resume | None = None
     history: tuple[Exchange, ...] = ()
 

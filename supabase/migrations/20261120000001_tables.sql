@@ -56,17 +56,30 @@ comment on column public.threads.created_at is 'When it was begun.';
 comment on column public.threads.updated_at is 'When its newest message or task came.';
 
 create table public.tasks (
+    -- What a reviewer looks for comes first.
     id bigint generated always as identity primary key,
+    state text not null default 'queued' check (state in
+        ('scheduled', 'held', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled')),
+    verdict text check (verdict in ('proven', 'unverified', 'refuted')),
+    prompt text not null check (char_length(prompt) between 1 and 20000),
+    answer text,
+    error text,
+    evidence jsonb not null default '[]' check (jsonb_typeof(evidence) = 'array'),
+    usage jsonb not null default '{}' check (jsonb_typeof(usage) = 'object'),
+    model_used text,
+    sandbox_tier text,
+
+    created_at timestamptz not null default now(),
+    started_at timestamptz,
+    finished_at timestamptz,
+
+    kind text not null default 'task' check (kind in ('task', 'probe')),
+    inputs jsonb not null default '[]' check (jsonb_typeof(inputs) = 'array' and jsonb_array_length(inputs) <= 50),
+    model text check (char_length(model) between 1 and 200),
     user_id uuid not null default auth.uid() references public.profiles (id) on delete cascade,
     thread_id uuid references public.threads (id) on delete cascade,
     assistant_id uuid references public.assistants (id) on delete set null,
-    kind text not null default 'task' check (kind in ('task', 'probe')),
-    prompt text not null check (char_length(prompt) between 1 and 20000),
-    inputs jsonb not null default '[]' check (jsonb_typeof(inputs) = 'array' and jsonb_array_length(inputs) <= 50),
-    model text check (char_length(model) between 1 and 200),
 
-    state text not null default 'queued' check (state in
-        ('scheduled', 'held', 'queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled')),
     queue text not null default 'default' check (char_length(queue) between 1 and 100),
     priority smallint not null default 0 check (priority between -100 and 100),
     run_at timestamptz not null default now(),
@@ -77,18 +90,6 @@ create table public.tasks (
     worker_id uuid,
     lease_until timestamptz,
     cancel_requested_at timestamptz,
-
-    answer text,
-    verdict text check (verdict in ('proven', 'unverified', 'refuted')),
-    evidence jsonb not null default '[]' check (jsonb_typeof(evidence) = 'array'),
-    error text,
-    usage jsonb not null default '{}' check (jsonb_typeof(usage) = 'object'),
-    model_used text,
-    sandbox_tier text,
-
-    created_at timestamptz not null default now(),
-    started_at timestamptz,
-    finished_at timestamptz,
 
     constraint running_has_a_lease check
         ((state = 'running') = (worker_id is not null and lease_until is not null)),
@@ -163,13 +164,12 @@ comment on column public.messages.created_at is 'When it was written.';
 create table public.task_steps (
     task_id bigint not null references public.tasks (id) on delete cascade,
     step_id text not null check (char_length(step_id) between 1 and 100),
-    user_id uuid not null references public.profiles (id) on delete cascade,
     position integer not null check (position >= 0),
+    state text not null default 'pending' check (state in ('pending', 'running', 'succeeded', 'failed')),
     title text not null,
     goal text not null,
     proof text not null default '',
     depends_on text[] not null default '{}',
-    state text not null default 'pending' check (state in ('pending', 'running', 'succeeded', 'failed')),
     attempt integer not null,
     executions integer not null default 0 check (executions >= 0),
     code text,
@@ -177,6 +177,7 @@ create table public.task_steps (
     error text,
     started_at timestamptz,
     finished_at timestamptz,
+    user_id uuid not null references public.profiles (id) on delete cascade,
     primary key (task_id, step_id)
 );
 comment on table public.task_steps is 'The plan of a task. A new attempt goes on after the steps that have succeeded.';
@@ -201,11 +202,11 @@ create table public.task_events (
     task_id bigint not null references public.tasks (id) on delete cascade,
     attempt integer not null,
     seq integer not null check (seq > 0),
-    user_id uuid not null references public.profiles (id) on delete cascade,
     kind text not null,
     step_id text,
     data jsonb not null default '{}',
     created_at timestamptz not null default now(),
+    user_id uuid not null references public.profiles (id) on delete cascade,
     primary key (task_id, attempt, seq)
 );
 comment on table public.task_events is 'The history of a task in order. Follow it per task: by attempt, then seq.';

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -45,7 +44,6 @@ class _Task(BaseModel):
     model: str | None
     instructions: str
     inputs: list[_File]
-    lease_until: datetime
     steps: list[_Step]
     history: list[_Exchange]
 
@@ -97,7 +95,6 @@ def _task(row: _Task) -> ClaimedTask:
             )
             for file in row.inputs
         ),
-        lease_until=row.lease_until,
         resume=_resume(row.steps),
         history=tuple(Exchange(role=item.role, content=item.content) for item in row.history),
     )
