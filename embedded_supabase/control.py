@@ -39,7 +39,7 @@ async def studio_link(state: Path) -> str:
     Raises:
         StoreUnavailableError: none runs there, or it does not answer.
     """
-    advice = f"No embedded Supabase runs on {state}: start it with `pythonic up` first."
+    advice = f"No embedded Supabase runs on {state}: start it with `make run` first."
     try:
         socket: str = json.loads(control_note(state).read_text())["control"]
     except (OSError, ValueError, KeyError) as error:

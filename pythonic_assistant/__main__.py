@@ -28,6 +28,11 @@ from pythonic_assistant.wire import RunOrder, TimedEvent, read_order, write_even
 
 log = logging.getLogger("pythonic_assistant.runner")
 
+NO_MODEL = (
+    "No model is configured, so there is no connection to test. Set OPENAI_API_KEY, or OPENAI_BASE_URL and "
+    "PYTHONIC_MODEL for Ollama or another server, and start again."
+)
+
 
 def emit(event: Event) -> None:
     """Write an event line; blocks while the worker is behind, which is the back-pressure that is wanted."""
@@ -37,6 +42,9 @@ def emit(event: Event) -> None:
 
 async def work(order: RunOrder) -> None:
     """Run an order to its last event."""
+    if order.model is None and order.request.kind == "probe":
+        emit(RunFailed(error=NO_MODEL, retryable=False, usage=Usage()))
+        return
     sandbox = connect_sandbox(order.sandbox_socket)
     if order.model is None or order.model.model == DEMO_MODEL:
         await loop.run(order.request, model=demo_model(), sandbox=sandbox, outbox=order.outbox, emit=emit)

@@ -31,11 +31,12 @@ from pythonic_assistant.setting_values import (
 )
 
 CodeFormat = Literal["auto", "custom", "function", "fence"]
-SandboxChoice = Literal["auto", "namespaces", "bwrap", "landlock", "unsafe"]
+SandboxChoice = Literal["auto", "namespaces"]
 Role = Literal["supervisor", "worker", "page", "command line"]
 
 CODE_FORMATS: Final[tuple[CodeFormat, ...]] = ("auto", "custom", "function", "fence")
-SANDBOX_CHOICES: Final[tuple[SandboxChoice, ...]] = ("auto", "namespaces", "bwrap", "landlock", "unsafe")
+# "bwrap", "landlock" and "unsafe" are reserved for tiers to come.
+SANDBOX_CHOICES: Final[tuple[SandboxChoice, ...]] = ("auto", "namespaces")
 # OpenAI's default coding model in November 2026; used only when a key and no model is set.
 DEFAULT_MODEL: Final = "gpt-6.1-sol"
 # More slots than this on one worker is a typing mistake: each slot holds a sandbox of up to 1 GiB.

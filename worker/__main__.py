@@ -51,11 +51,6 @@ def config_of(settings: Settings) -> WorkerConfig:
         raise ConfigurationError(
             "A worker by itself needs SUPABASE_URL and SUPABASE_SECRET_KEY; `make run` sets both by itself."
         )
-    if settings.sandbox not in ("auto", "namespaces"):
-        raise ConfigurationError(
-            f"PYTHONIC_SANDBOX is {settings.sandbox!r}, which this version cannot do yet: set auto, "
-            "or namespaces."
-        )
     model = None
     if settings.model_configured and settings.model is not None:
         model = ModelConfig(

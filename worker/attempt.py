@@ -188,9 +188,16 @@ class Attempt:
         ):
             if not stored.storage_path.startswith(f"{self.task.user_id}/"):
                 raise InvalidInputError(f"The file {stored.name} does not belong to the task's owner.")
-            size = await self._files.download(
-                stored.storage_path, folder / name, most_bytes=self._config.input_bytes
-            )
+            try:
+                size = await self._files.download(
+                    stored.storage_path, folder / name, most_bytes=self._config.input_bytes
+                )
+            except InvalidInputError:
+                if not stored.earlier:
+                    raise
+                text = f"{stored.name}, which came with an earlier task of the thread, is gone."
+                self._tell(Noted(text=text, level="warning"))
+                continue
             fetched.append(InputFile(name=name, path=folder / name, media_type=stored.media_type, bytes=size))
         return tuple(fetched)
 

@@ -88,11 +88,12 @@ async def _solve(
         return RunFailed(
             error=(
                 f"The answer was not proven: {len(failed)} of {len(verdict.evidence)} checks failed, "
-                f"the first of them “{failed[0].check}”. The answer that was refuted: {answer}"
+                f"the first of them “{failed[0].check}”."
             ),
             retryable=False,
             usage=dialogue.usage,
             evidence=verdict.evidence,
+            refuted_answer=answer,
         )
     return RunSucceeded(answer=answer, verdict=verdict, usage=dialogue.usage)
 

@@ -24,6 +24,8 @@ from pythonic_assistant.domain.task import DEMO_MODEL
 from pythonic_assistant.settings import Settings
 
 FAILED_EXIT = 1
+LONGEST_UPLOAD = 50 << 20
+"""Bytes: what Supabase takes in one upload by default, hosted and embedded."""
 TRANSFER_SECONDS = 300.0
 
 
@@ -41,8 +43,7 @@ class Question:
 async def ask(settings: Settings, question: Question) -> int:
     """Ask, follow, print; returns 0 when the task succeeded."""
     for path in question.files:
-        if not path.is_file():
-            raise InvalidInputError(f"There is no file {path}. Give the path of a file that exists.")
+        _ensure_sendable(path)
     person = await sign_in(account_of(settings))
     inputs = [await _upload(person, path) for path in question.files]
     reply = await call(
@@ -60,7 +61,7 @@ async def ask(settings: Settings, question: Question) -> int:
     task_id = int(_row(reply.data)["id"])
     progress = Progress(Console(stderr=True), quiet=question.as_json)
     progress.asked(task_id)
-    task = await follow(person, task_id, progress.event)
+    task = await follow(person, task_id, progress.event, progress.unreachable)
     artifacts = await _download_all(person, task_id, question.out or Path(f"task-{task_id}"))
     if question.as_json:
         sys.stdout.write(json.dumps(_result(task, artifacts), ensure_ascii=False, indent=2) + "\n")
@@ -75,6 +76,19 @@ async def cancel(settings: Settings, task_id: int) -> int:
     reply = await call("cancel the task", person.client.rpc("cancel_task", {"task_id": task_id}).execute())
     sys.stdout.write(f"Task {task_id}: {reply.data}\n")
     return 0
+
+
+def _ensure_sendable(path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InvalidInputError(f"{path} {what}. Give the path of a file.")
+    size = path.stat().st_size
+    if size == 0:
+        raise InvalidInputError(f"The file {path.name} is empty. Give one with content.")
+    if size > LONGEST_UPLOAD:
+        raise InvalidInputError(
+            f"The file {path.name} has {size / 1e6:.0f} MB; at most {LONGEST_UPLOAD >> 20} MB can be sent."
+        )
 
 
 async def _upload(person: SignedIn, path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.sandbox import zygote_sandbox
 from pythonic_assistant.cli.account import account_of, sign_in
-from pythonic_assistant.domain.errors import AssistantError
+from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
 from pythonic_assistant.settings import Settings
 
 State = Literal["ok", "off", "problem"]
@@ -107,6 +107,8 @@ async def _account(settings: Settings) -> Finding:
     try:
         account = account_of(settings)
         await sign_in(account)
+    except StoreUnavailableError:
+        return Finding(part="Account", state="off", detail=f"not tried: {account.url} does not answer")
     except AssistantError as error:
         return Finding(part="Account", state="off", detail="cannot sign in", advice=str(error))
     return Finding(part="Account", state="ok", detail=f"signs in as {account.email}")

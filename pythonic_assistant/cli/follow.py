@@ -21,10 +21,12 @@ PAGE_ROWS = 500
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
-async def follow(person: SignedIn, task_id: int, on_event: OnEvent) -> Mapping[str, Any]:
+async def follow(
+    person: SignedIn, task_id: int, on_event: OnEvent, on_unreachable: Callable[[str], None]
+) -> Mapping[str, Any]:
     """Hand over the task's events in order as they come; returns its row once it has ended.
 
-    A database that does not answer is waited for.
+    A database that does not answer is waited for; `on_unreachable` is told once each time.
     """
     news = asyncio.Event()
 
@@ -44,14 +46,17 @@ async def follow(person: SignedIn, task_id: int, on_event: OnEvent) -> Mapping[s
     )
     keeping = asyncio.create_task(line.keep(), name="realtime")
     try:
-        last = (0, 0)
+        last, reachable = (0, 0), True
         while True:
             news.clear()
             try:
                 task = await _task(person, task_id)
                 last = await _catch_up(person, task_id, last, on_event)
-            except StoreUnavailableError:
-                task = None
+                reachable = True
+            except StoreUnavailableError as error:
+                if reachable:
+                    on_unreachable(str(error))
+                reachable, task = False, None
             if task is not None and task["state"] in FINAL_STATES:
                 return task
             try:

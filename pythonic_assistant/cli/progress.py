@@ -26,6 +26,10 @@ class Progress:
             f"Task {task_id} is in the queue. It goes on if you leave; `pythonic cancel {task_id}` ends it."
         )
 
+    def unreachable(self, reason: str) -> None:
+        """The database does not answer."""
+        self._console.print(f"{reason} Waiting for it; Ctrl-C leaves.", style="yellow", markup=False)
+
     def event(self, row: Mapping[str, Any]) -> None:
         """Print what is worth a line of a `task_events` row."""
         data: Mapping[str, Any] = row["data"]

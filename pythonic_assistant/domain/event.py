@@ -174,12 +174,14 @@ class RunFailed:
         error: what went wrong and what to do, in a few sentences.
         retryable: whether the queue should try again by itself.
         evidence: checks that refuted the answer, where that is why.
+        refuted_answer: that answer, kept for people who want to see it.
     """
 
     error: str
     retryable: bool
     usage: Usage
     evidence: tuple[Evidence, ...] = ()
+    refuted_answer: str = ""
     kind: Literal["run_failed"] = "run_failed"
 
 

@@ -19,12 +19,16 @@ FINAL_STATES: frozenset[TaskState] = frozenset({"succeeded", "failed", "cancelle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
-    """A file of a user in Storage; `storage_path` begins with the user's id."""
+    """A file of a user in Storage; `storage_path` begins with the user's id.
+
+    `earlier` marks one that came with an earlier task of the thread: it may be gone by now.
+    """
 
     name: str
     storage_path: str
     media_type: str
     bytes: int
+    earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,9 @@ begin
     new.run_at := coalesce(new.run_at, now());
     new.attempt := 0;
     new.failures := 0;
+    if new.kind = 'probe' then
+        new.max_failures := 1;  -- somebody waits for the word
+    end if;
     new.worker_id := null;
     new.lease_until := null;
     new.cancel_requested_at := null;
@@ -287,7 +290,8 @@ begin
             where s.task_id = p_task and s.state <> 'succeeded';
     end if;
     update public.tasks set
-        state = pythonic.state_on_admission(v_task.user_id), failures = 0, run_at = now(), finished_at = null,
+        state = pythonic.state_on_admission(v_task.user_id), failures = 0, run_at = now(),
+        started_at = null, finished_at = null,
         cancel_requested_at = null, answer = null, verdict = null, evidence = '[]', error = null
     where id = p_task
     returning state into v_task.state;
@@ -410,7 +414,18 @@ begin
     )
     select jsonb_agg(jsonb_build_object(
         'id', c.id, 'attempt', c.attempt, 'user_id', c.user_id, 'kind', c.kind, 'prompt', c.prompt,
-        'thread_id', c.thread_id, 'inputs', c.inputs, 'lease_until', c.lease_until,
+        'thread_id', c.thread_id, 'lease_until', c.lease_until,
+        -- The person's earlier files of the thread stay at hand; of two with one name, the newer.
+        'inputs', c.inputs || coalesce((
+            select jsonb_agg(e.file || '{"earlier": true}' order by e.task desc)
+            from (
+                select distinct on (f.file ->> 'name') f.file, t.id as task
+                from public.tasks t, jsonb_array_elements(t.inputs) as f (file)
+                where t.thread_id = c.thread_id and t.id < c.id and not exists (
+                    select 1 from jsonb_array_elements(c.inputs) as own (file)
+                    where own.file ->> 'name' = f.file ->> 'name')
+                order by f.file ->> 'name', t.id desc
+                limit 50) e), '[]'),
         'model', coalesce(c.model, a.model), 'instructions', coalesce(a.instructions, ''),
         'steps', coalesce((
             select jsonb_agg(jsonb_build_object(

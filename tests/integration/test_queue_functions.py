@@ -362,6 +362,27 @@ async def test_earlier_messages_of_the_thread_come_with_the_claim(queue: Queue) 
     ]
 
 
+async def test_earlier_files_of_the_thread_come_with_the_claim_the_newest_of_a_name(queue: Queue) -> None:
+    person = await queue.person()
+
+    def file(name: str, place: str) -> dict[str, Any]:
+        return {"name": name, "storage_path": f"{person}/{place}", "media_type": "text/csv", "bytes": 1}
+
+    first = await queue.add(person, inputs=json.dumps([file("a.csv", "1"), file("b.csv", "2")]))
+    thread = (await queue.task(first))["thread_id"]
+    await queue.add(person, thread_id=thread, inputs=json.dumps([file("b.csv", "3")]))
+    await queue.add(person, thread_id=thread, inputs=json.dumps([file("c.csv", "4")]))
+    claimed = await queue.claim()
+    assert [item["storage_path"][-1] for item in claimed[0]["inputs"]] == ["1", "2"]
+    assert [
+        (item["name"], item["storage_path"][-1], item.get("earlier", False)) for item in claimed[2]["inputs"]
+    ] == [
+        ("c.csv", "4", False),
+        ("b.csv", "3", True),
+        ("a.csv", "1", True),
+    ]
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [

@@ -81,6 +81,15 @@ def test_what_is_not_followed_is_not_kept(feed: Feed) -> None:
     assert feed.followed() == ()
 
 
+def test_listeners_hear_of_the_end(feed: Feed) -> None:
+    heard: list[Change] = []
+    feed.listen(heard.append)
+    assert not feed.ended
+    feed.end()
+    assert feed.ended
+    assert heard == [Change()]
+
+
 def test_connection_and_workers(feed: Feed) -> None:
     said: list[Change] = []
     feed.listen(said.append)

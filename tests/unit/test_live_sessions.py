@@ -166,6 +166,21 @@ async def test_signing_out_ends_it_everywhere(book: SessionBook, auth: Auth, clo
         await book.token(session)
 
 
+async def test_sessions_of_another_version_are_left_out(
+    auth: Auth, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = Memory()
+    cookie, _ = await opened(SessionBook(auth, memory, clock), clock)
+    [entry] = memory.value
+    unknown = {**entry, "key": "other", "tokens": {**entry["tokens"], "colour": "red"}}
+    memory.value = [unknown, {"key": "short"}, "not an object", {**entry, "seen_at": "yesterday"}, entry]
+    book = SessionBook(auth, memory, clock)
+    await book.restore()
+    assert book.find(cookie) is not None
+    assert len([record for record in caplog.records if "cannot be read" in record.message]) == 4
+    assert entry["tokens"]["access_token"] not in caplog.text
+
+
 async def test_sessions_outlive_a_restart(tmp_path: Path, auth: Auth, clock: Clock) -> None:
     folder = tmp_path / "page"
     first = SessionBook(auth, Vault(folder), clock)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from live.desk import input_names, storage_name
 from live.rows import DEMO_ID, TaskRow
 from live.wording import (
     announcement,
@@ -19,6 +18,7 @@ from live.wording import (
     short,
     size,
     status_words,
+    until,
 )
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -36,6 +36,14 @@ def test_duration(seconds: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-5, "at once"), (0.2, "in 1 s"), (40, "in 40 s"), (185, "in 3 min 5 s"), (90_000, "in 25 h 0 min")],
+)
+def test_until(seconds: float, words: str) -> None:
+    assert until(NOW + timedelta(seconds=seconds), NOW) == words
+
+
+@pytest.mark.parametrize(
     ("count", "words"),
     [(0, "0 B"), (999, "999 B"), (3400, "3.4 KB"), (1_200_000, "1.2 MB"), (5 * 10**9, "5.0 GB")],
 )
@@ -46,6 +54,7 @@ def test_size(count: int, words: str) -> None:
 def test_counting_and_shortening() -> None:
     assert counted(1, "check") == "1 check"
     assert counted(1200, "row") == "1,200 rows"
+    assert counted(2, "model reply", "model replies") == "2 model replies"
     assert short("a  b\nc", 10) == "a b c"
     assert short("x" * 20, 10) == "x" * 9 + "…"
 
@@ -88,6 +97,8 @@ def test_states_have_words() -> None:
     assert status_words(replace(ROW, state="succeeded", verdict="unverified")) == "Unverified"
     assert status_words(replace(ROW, state="failed", verdict="refuted")) == "Refuted"
     assert status_words(replace(ROW, state="failed")) == "Failed"
+    assert status_words(replace(ROW, state="scheduled")) == "Scheduled"
+    assert status_words(replace(ROW, state="scheduled", failures=1)) == "Waits to be tried again"
 
 
 def test_only_changes_of_state_are_announced() -> None:
@@ -110,9 +121,3 @@ def test_the_demo_is_told_from_a_model() -> None:
     assert not replace(asked, model_used="gpt-6.1-sol").scripted
     assert replace(ROW, model_used="scripted-demo").scripted
     assert not ROW.scripted
-
-
-def test_names_of_files() -> None:
-    assert storage_name("../Über mich?.csv") == "_ber_mich_.csv"
-    assert storage_name("..") == "file"
-    assert input_names(["a.csv", "dir/a.csv", "a.csv", "\x00"]) == ("a.csv", "a (2).csv", "a (3).csv", "file")

@@ -155,7 +155,8 @@ async def test_an_answer_that_stays_refuted_fails_after_three_rounds(bench: Benc
     wrong = verification("It is 2.", "assert x == 2")
     end = await bench.run(plan("s1"), code("x = 1"), wrong, code("pass"), wrong, code("pass"), wrong)
     assert isinstance(end, RunFailed)
-    assert "It is 2." in end.error
+    assert "1 of 1 checks failed" in end.error
+    assert end.refuted_answer == "It is 2."
     assert [item.outcome for item in end.evidence] == ["failed"]
     assert not bench.model.replies
 

@@ -29,8 +29,8 @@ def test_without_a_model_there_is_only_the_demo() -> None:
 
 @pytest.mark.parametrize("tier", ["bwrap", "landlock", "unsafe"])
 def test_a_tier_that_is_not_there_is_refused_never_replaced(tier: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot do yet"):
-        config_of(load_settings({**SUPABASE, "PYTHONIC_SANDBOX": tier}, None, role="worker"))
+    with pytest.raises(ConfigurationError, match="PYTHONIC_SANDBOX"):
+        load_settings({**SUPABASE, "PYTHONIC_SANDBOX": tier}, None, role="worker")
 
 
 def test_a_worker_by_itself_needs_a_database() -> None:

@@ -18,6 +18,7 @@ SCRIPTED_NAME = "scripted-demo"
 
 _RESULT = re.compile(r"^RESULT (\{.*\})[ \t\r]*$", re.MULTILINE)
 _TASK_MARK = "The task:"
+_NO_FILES = "Files of the person:\n- none"
 """Begins the task in `prompts/plan.md`; what stands before it is the history of the thread."""
 
 
@@ -76,6 +77,10 @@ class Scenario:
     prove: Callable[[Figures], ScriptedProof]
 
 
+def _last_said(items: Sequence[Item]) -> str:
+    return next((item.text for item in reversed(items) if isinstance(item, Said)), "")
+
+
 class ScriptedModel:
     """Answers the prompts of its scenarios and refuses all others. It keeps nothing between requests."""
 
@@ -107,6 +112,11 @@ class ScriptedModel:
         if request.purpose == "probe" or isinstance(request.wanted, TextWanted):
             return _said(Reply(text="ready", model=SCRIPTED_NAME))
         scenario = self._scenario(request.items)
+        if request.purpose == "plan" and _NO_FILES in _last_said(request.items):
+            raise ModelRefusedError(
+                f"Attach a file first: the demo's task “{scenario.title}” works on one, such as "
+                f"examples/{scenario.inputs[0]}."
+            )
         match request.wanted:
             case CodeWanted():
                 part = _next_code(scenario, request.items)

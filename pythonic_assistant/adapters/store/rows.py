@@ -16,6 +16,7 @@ class _File(BaseModel):
     storage_path: str
     media_type: str = "application/octet-stream"
     bytes: int = 0
+    earlier: bool = False
 
 
 class _Step(BaseModel):
@@ -92,6 +93,7 @@ def _task(row: _Task) -> ClaimedTask:
                 storage_path=file.storage_path,
                 media_type=file.media_type,
                 bytes=file.bytes,
+                earlier=file.earlier,
             )
             for file in row.inputs
         ),

@@ -1,0 +1,67 @@
+"""Asking: what is sent again after a lost reply stays one task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages import visit
+from pythonic_assistant.domain.errors import StoreUnavailableError
+
+
+class Desk:
+    """Takes what is asked; loses its first replies."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
+        self.asked: list[tuple[str, str]] = []
+
+    async def enqueue(self, prompt: str, *, dedupe_key: str, **_: Any) -> Any:
+        self.asked.append((prompt, dedupe_key))
+        if len(self.asked) <= self.lost:
+            raise StoreUnavailableError("Supabase did not answer when asked to ask the task: ReadTimeout.")
+        return SimpleNamespace(id=len(self.asked), thread_id="t")
+
+
+def script(person, assistant):  # AppTest runs its lines alone, where no type is known
+    from pages import chat
+
+    chat._ask(person, None, assistant)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk(lost=2)
+
+
+@pytest.fixture
+def app(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run(work)
+
+    monkeypatch.setattr(visit, "wait_for", wait_for)
+    person = SimpleNamespace(desk=desk, added=lambda _: None)
+    made = AppTest.from_function(script, args=(person, SimpleNamespace(id="a")))
+    return made.run()
+
+
+def test_a_prompt_that_is_sent_again_after_a_lost_reply_stays_one_task(app: AppTest, desk: Desk) -> None:
+    for prompt in ("Add 1 and 2", "Add 1 and 2", "Add 1 and 2", "Add 1 and 2"):
+        app.chat_input[0].set_value(prompt).run()
+        assert not app.exception
+    keys = [key for _, key in desk.asked]
+    assert keys[0] == keys[1] == keys[2]  # lost, lost, arrived
+    assert keys[3] != keys[2]  # asked anew
+
+
+def test_another_prompt_is_another_task(app: AppTest, desk: Desk) -> None:
+    app.chat_input[0].set_value("Add 1 and 2").run()
+    assert "Your text is kept: send it again." in app.toast[0].value
+    assert "ReadTimeout" not in app.toast[0].value
+    app.chat_input[0].set_value("Add 1 and 3").run()
+    assert desk.asked[0][1] != desk.asked[1][1]
