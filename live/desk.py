@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
@@ -22,17 +21,18 @@ from live.rows import (
     task_row,
     thread_row,
 )
-from live.supabase_access import SupabaseAccess, in_words
+from live.supabase_access import SupabaseAccess
+from pythonic_assistant.adapters.store.calls import in_words
+from pythonic_assistant.adapters.store.naming import BUCKET, storage_name
 from pythonic_assistant.domain.errors import InvalidInputError
 
-BUCKET = "artifacts"
-# PostgREST on hosted Supabase gives at most 1,000 rows at a time.
+# PostgREST on hosted Supabase gives at most 1,000 rows at a time, and Storage deletes as many files at most.
 _PAGE = 1000
 Position = tuple[int, int]
 
 
 class Desk:
-    """What a person can do with the database. Errors of every method are those of `in_words`."""
+    """What a person can do with the database. Every method raises what `in_words` and the token do."""
 
     def __init__(self, access: SupabaseAccess, user_id: str, token: Callable[[], Awaitable[str]]) -> None:
         self._access = access
@@ -42,7 +42,7 @@ class Desk:
     async def threads(self, limit: int = 50) -> tuple[ThreadRow, ...]:
         """The newest conversations first."""
         client = await self._client()
-        with in_words():
+        with in_words("read the threads"):
             found = (
                 await client.table("threads")
                 .select("*")
@@ -55,14 +55,14 @@ class Desk:
     async def assistants(self) -> tuple[AssistantRow, ...]:
         """The built-in assistants and the person's own."""
         client = await self._client()
-        with in_words():
+        with in_words("read the assistants"):
             found = await client.table("assistants").select("*").order("id").execute()
         return tuple(assistant_row(row) for row in _rows(found.data))
 
     async def tasks_of_thread(self, thread_id: str, limit: int) -> tuple[TaskRow, ...]:
         """The newest tasks of a conversation, oldest of them first."""
         client = await self._client()
-        with in_words():
+        with in_words("read the tasks of the thread"):
             query = client.table("tasks").select(TASK_COLUMNS).eq("thread_id", thread_id)
             found = await query.order("id", desc=True).limit(limit).execute()
         return tuple(task_row(row) for row in reversed(_rows(found.data)))
@@ -70,14 +70,14 @@ class Desk:
     async def tasks(self, ids: Sequence[int]) -> tuple[TaskRow, ...]:
         """These tasks; those that are gone are left out."""
         client = await self._client()
-        with in_words():
+        with in_words("read the tasks"):
             found = await client.table("tasks").select(TASK_COLUMNS).in_("id", list(ids)).execute()
         return tuple(task_row(row) for row in _rows(found.data))
 
     async def artifacts(self, task_ids: Sequence[int]) -> tuple[ArtifactRow, ...]:
         """What these tasks left, in the order in which it was stored."""
         client = await self._client()
-        with in_words():
+        with in_words("read the artifacts"):
             found = (
                 await client.table("artifacts")
                 .select("*")
@@ -90,7 +90,7 @@ class Desk:
     async def artifact(self, artifact_id: int) -> ArtifactRow | None:
         """One artifact, if it is the person's."""
         client = await self._client()
-        with in_words():
+        with in_words("read the artifact"):
             found = await client.table("artifacts").select("*").eq("id", artifact_id).execute()
         rows = _rows(found.data)
         return artifact_row(rows[0]) if rows else None
@@ -101,7 +101,7 @@ class Desk:
         events: list[EventRow] = []
         while True:
             attempt, seq = position
-            with in_words():
+            with in_words("read the events"):
                 query = client.table("task_events").select("attempt,seq,kind,step_id,data,created_at")
                 query = query.eq("task_id", task_id)
                 query = query.or_(f"attempt.gt.{attempt},and(attempt.eq.{attempt},seq.gt.{seq})")
@@ -124,7 +124,7 @@ class Desk:
     ) -> TaskRow:
         """Ask a task; asked twice with the same key it is one task."""
         client = await self._client()
-        with in_words():
+        with in_words("ask the task"):
             found = await client.rpc(
                 "enqueue_task",
                 {
@@ -143,34 +143,41 @@ class Desk:
     async def cancel(self, task_id: int) -> None:
         """Cancel a task, or ask its worker to."""
         client = await self._client()
-        with in_words():
+        with in_words("cancel the task"):
             await client.rpc("cancel_task", {"task_id": task_id}).execute()
 
     async def retry(self, task_id: int, *, from_start: bool) -> None:
         """Queue an ended task again."""
         client = await self._client()
-        with in_words():
+        with in_words("retry the task"):
             await client.rpc("retry_task", {"task_id": task_id, "from_start": from_start}).execute()
 
     async def rename_thread(self, thread_id: str, title: str) -> None:
         """Give a conversation another title of 1 to 200 characters."""
         client = await self._client()
-        with in_words():
+        with in_words("rename the thread"):
             await client.table("threads").update({"title": title.strip()[:200]}).eq("id", thread_id).execute()
 
     async def delete_thread(self, thread_id: str) -> None:
-        """Delete a conversation with its tasks."""
+        """Delete a conversation with its tasks and their files.
+
+        The files go first, because only the rows tell where they are. Those that are gone are no error.
+        """
         client = await self._client()
-        with in_words():
+        paths = await self._files_of_thread(client, thread_id)
+        for start in range(0, len(paths), _PAGE):
+            with in_words("delete the files of the thread"):
+                await client.storage.from_(BUCKET).remove(paths[start : start + _PAGE])
+        with in_words("delete the thread"):
             await client.table("threads").delete().eq("id", thread_id).execute()
 
     async def upload(self, name: str, content: bytes, media_type: str) -> dict[str, Any]:
-        """Store a file of the person; returns the entry for `inputs` of a task."""
+        """Store a file under a name of `unique_names`; returns the entry for `inputs` of a task."""
         if not content:
             raise InvalidInputError(f"The file {name} is empty: choose one with content.")
         path = f"{self._user_id}/uploads/{uuid.uuid4()}/{storage_name(name)}"
         client = await self._client()
-        with in_words():
+        with in_words("store the file"):
             await client.storage.from_(BUCKET).upload(
                 path, content, {"content-type": media_type or "application/octet-stream"}
             )
@@ -179,35 +186,28 @@ class Desk:
     async def download(self, storage_path: str) -> bytes:
         """The content of a file."""
         client = await self._client()
-        with in_words():
+        with in_words("read the file"):
             return await client.storage.from_(BUCKET).download(storage_path)
+
+    async def _files_of_thread(self, client: AsyncClient, thread_id: str) -> list[str]:
+        """The paths of all files that tasks of a conversation were given or left, each once."""
+        paths: dict[str, None] = {}
+        after = 0
+        while True:
+            with in_words("read the files of the thread"):
+                query = client.table("tasks").select("id,inputs,artifacts(storage_path)")
+                query = query.eq("thread_id", thread_id).gt("id", after)
+                found = await query.order("id").limit(_PAGE).execute()
+            rows = _rows(found.data)
+            for row in rows:
+                for file in (*_rows(row["inputs"]), *_rows(row["artifacts"])):
+                    paths[str(file["storage_path"])] = None
+            if len(rows) < _PAGE:
+                return list(paths)
+            after = int(rows[-1]["id"])
 
     async def _client(self) -> AsyncClient:
         return await self._access.client(await self._token())
-
-
-def storage_name(name: str) -> str:
-    """A name that Storage takes: letters, digits, dot, dash and underscore, at most 100 characters."""
-    base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", base).lstrip(".")[-100:]
-    return plain or "file"
-
-
-def input_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names for the files of one task: no folders, no control characters, no two alike."""
-    taken: set[str] = set()
-    result: list[str] = []
-    for name in names:
-        base = "".join(c for c in name.replace("\\", "/").rsplit("/", 1)[-1] if c.isprintable()).strip(". ")
-        base = base[-150:] or "file"
-        stem, dot, ending = base.rpartition(".")
-        candidate, count = base, 2
-        while candidate in taken:
-            candidate = f"{stem} ({count}).{ending}" if dot else f"{base} ({count})"
-            count += 1
-        taken.add(candidate)
-        result.append(candidate)
-    return tuple(result)
 
 
 def _rows(data: Any) -> list[Mapping[str, Any]]:

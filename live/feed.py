@@ -36,7 +36,7 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What listeners are told: a channel's new number, or a sentence to be read out."""
+    """What listeners are told: a channel's new number, or a sentence to be read out; neither at the end."""
 
     channel: str = ""
     number: int = 0
@@ -59,6 +59,7 @@ class Feed:
     def __init__(self) -> None:
         self.workers: tuple[Worker, ...] = ()
         self.connection: ConnectionState = "connecting"
+        self.ended = False
         self._records: dict[int, _Record] = {}
         self._numbers: dict[str, int] = {}
         self._listeners: set[Callable[[Change], None]] = set()
@@ -107,6 +108,11 @@ class Feed:
         number = next(_numbers)
         self._numbers[channel] = number
         self._tell(Change(channel=channel, number=number))
+
+    def end(self) -> None:
+        """Say that nothing will change here any more: whoever listens has to go to the person's next feed."""
+        self.ended = True
+        self._tell(Change())
 
     # Writing
 

@@ -61,6 +61,7 @@ class Hub:
         except Exception:
             logger.exception("a person's feed failed", extra={"action": "feed"})
         finally:
+            person.feed.end()
             if self._persons.get(person.user_id) is person:
                 del self._persons[person.user_id]
                 self._tasks.pop(person.user_id, None)
@@ -76,7 +77,9 @@ class Hub:
             self._end(session.user_id)
 
     def _end(self, user_id: str) -> None:
-        self._persons.pop(user_id, None)
+        person = self._persons.pop(user_id, None)
+        if person is not None:
+            person.feed.end()
         task = self._tasks.pop(user_id, None)
         if task is not None:
             task.cancel()

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Enough for every card of a few long threads; beyond it ended tasks that are not on screen are dropped.
 _MOST_FOLLOWED = 300
-_RETRY_SECONDS = 2.0
+_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 10.0
 _ASSISTANTS_SECONDS = 30.0
 
 
@@ -50,18 +50,23 @@ class Person:
             SessionEndedError: none is open.
             StoreUnavailableError: it must be refreshed and the sign-in service does not answer.
         """
-        session = self._book.of_user(self.user_id)
-        if session is None:
-            raise SessionEndedError("The session has ended: sign in again.")
-        return await self._book.token(session)
+        while (session := self._book.of_user(self.user_id)) is not None:
+            try:
+                return await self._book.token(session)
+            except SessionEndedError:
+                continue  # this one is out of the book now; the person may have another browser open
+        raise SessionEndedError("The session has ended: sign in again.")
 
     async def run(self) -> None:
-        """Keep the feed current until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(
-                keep_connected(self._access.url, self._access.publishable_key, self.user_id, self.token, self)
-            )
-            group.create_task(self._catch_up())
+        """Keep the feed current until cancelled, or until the person has no session any more."""
+        url, key = self._access.url, self._access.publishable_key
+        try:
+            async with asyncio.TaskGroup() as group:
+                catching_up = group.create_task(self._catch_up())
+                await keep_connected(url, key, self.user_id, self.token, self)
+                catching_up.cancel()
+        except* SessionEndedError:
+            logger.info("a person's sessions have ended", extra={"action": "feed"})
 
     # What pages read
 
@@ -198,6 +203,7 @@ class Person:
                 self._refresh(row.id)
 
     async def _catch_up(self) -> None:
+        pause = _RETRY_SECONDS
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -205,15 +211,19 @@ class Person:
             self._stale, self._gaps = set(), set()
             try:
                 await self._read_again(stale, gaps)
-            except (StoreUnavailableError, TimeoutError):
+            except SessionEndedError:
+                raise
+            except AssistantError as error:
+                # Whatever the reason, what was not read stays to be read: a card must not show an old state.
                 self._stale |= stale
                 self._gaps |= gaps
                 self._wake.set()
-                await asyncio.sleep(_RETRY_SECONDS)
-            except SessionEndedError:
-                return
-            except AssistantError as error:
-                logger.warning("rows not read", extra={"action": "catch_up", "error": str(error)[:200]})
+                level = logging.INFO if isinstance(error, StoreUnavailableError) else logging.WARNING
+                logger.log(level, "rows not read: %s", str(error)[:200], extra={"action": "catch_up"})
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_RETRY_SECONDS)
+            else:
+                pause = _RETRY_SECONDS
 
     async def _read_again(self, stale: set[int], gaps: set[int]) -> None:
         if stale:

@@ -18,10 +18,12 @@ from live.feed import Change
 from live.person import Person
 from live.runtime import PageRuntime, runtime
 from live.sessions import ABSOLUTE_SECONDS, Session, SessionEndedError
+from live.wording import problem
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
 
 # Close codes of our socket: the page reloads on the first, waits and connects again on any other.
 SIGNED_OUT = 4401
+FEED_ENDED = 4500
 _ALIVE_SECONDS = 25.0
 _MOST_SOCKETS = 50
 _MOST_BODY = 2048
@@ -95,7 +97,7 @@ async def artifact(request: Request) -> Response:
     except InvalidInputError as error:
         return PlainTextResponse(f"{error}\n", status_code=404)
     except AssistantError as error:
-        return PlainTextResponse(f"{error}\n", status_code=503)
+        return PlainTextResponse(f"{problem(error)}\n", status_code=503)
     media_type = row.media_type if row.media_type in SHOWN_AS_PICTURE else "application/octet-stream"
     return Response(content, headers=headers, media_type=media_type)
 
@@ -159,6 +161,9 @@ async def _send(socket: WebSocket, page: PageRuntime, session: Session, person: 
             wake.clear()
             if not page.book.alive(session):
                 await socket.close(SIGNED_OUT)
+                return
+            if person.feed.ended:
+                await socket.close(FEED_ENDED, "connect again")
                 return
             if changed or sentences:
                 message = {"numbers": {k: v for k, v in changed.items() if k}, "say": sentences[-3:]}

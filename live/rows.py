@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from pythonic_assistant.domain.task import FINAL_STATES
+from pythonic_assistant.domain.task import DEMO_MODEL, FINAL_STATES
 
 # The two assistants that every database has (migration "built_in_assistants").
 ASSISTANT_ID = "00000000-0000-4000-8000-000000000001"
 DEMO_ID = "00000000-0000-4000-8000-000000000002"
-DEMO_MODEL = "scripted-demo"
 
 TASK_COLUMNS = (
     "id,thread_id,assistant_id,kind,prompt,inputs,model,state,run_at,attempt,failures,max_failures,"

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from live.accounts import Accounts
 from live.hub import Hub
 from live.sessions import COOKIE, SessionBook
-from live.supabase_access import UNREACHABLE
+from live.wording import UNREACHABLE
 from pythonic_assistant.domain.errors import StoreUnavailableError
 from pythonic_assistant.settings import Secret
 

@@ -84,17 +84,26 @@ class SessionBook:
             self._closed_callbacks.remove(callback)
 
     async def restore(self) -> None:
-        """Take up the sessions that were saved before the last stop."""
+        """Take up the sessions that were saved before the last stop, without those of another version."""
         saved: Any = await asyncio.to_thread(self._storage.load)
         if not isinstance(saved, list):
             return
         for entry in cast("list[Mapping[str, Any]]", saved):
-            session = Session(
-                key=str(entry["key"]),
-                tokens=Tokens(**entry["tokens"]),
-                opened_at=float(entry["opened_at"]),
-                seen_at=float(entry["seen_at"]),
-            )
+            try:
+                session = Session(
+                    key=str(entry["key"]),
+                    tokens=Tokens(**entry["tokens"]),
+                    opened_at=float(entry["opened_at"]),
+                    seen_at=float(entry["seen_at"]),
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                # Only the kind of error: its words may hold what was saved.
+                logger.warning(
+                    "a saved session cannot be read: its browser has to sign in again (%s)",
+                    type(error).__name__,
+                    extra={"action": "restore_sessions"},
+                )
+                continue
             if not self._expired(session):
                 self._sessions[session.key] = session
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import Final
 
 from live.rows import TaskRow
+from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
 
 STATE_WORDS: Final = {
-    "scheduled": "Waits to be tried again",
+    "scheduled": "Scheduled",
     "held": "Held: you have reached your limit of active tasks",
     "queued": "Queued",
     "running": "Running",
@@ -18,6 +20,7 @@ STATE_WORDS: Final = {
     "failed": "Failed",
     "cancelled": "Cancelled",
 }
+UNREACHABLE: Final = "The database does not answer: try again in a moment."
 _SECONDS_PER_MINUTE = 60
 
 
@@ -35,6 +38,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def until(moment: datetime, now: datetime) -> str:
+    """When something happens that is yet to come: "in 40 s", "in 3 min 5 s"; "at once" when it is due."""
+    seconds = math.ceil((moment - now).total_seconds())
+    if seconds <= 0:
+        return "at once"
+    return f"in {duration(seconds)}" if seconds >= 10 else f"in {seconds} s"
+
+
 def size(count: int) -> str:
     """A number of bytes: "512 B", "3.4 KB", "1.2 MB" (of 1,000)."""
     value = float(count)
@@ -45,9 +56,9 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
-def counted(count: int, word: str) -> str:
-    """A number with its word: "1 check", "3 checks"."""
-    return f"{count:,} {word if count == 1 else word + 's'}"
+def counted(count: int, word: str, plural: str = "") -> str:
+    """A number with its word: "1 check", "3 checks". Give the plural when it is not the word with an s."""
+    return f"{count:,} {word if count == 1 else plural or word + 's'}"
 
 
 def short(text: str, most: int) -> str:
@@ -64,6 +75,8 @@ def status_words(row: TaskRow) -> str:
         return "Proven" if row.verdict == "proven" else "Unverified"
     if row.state == "failed" and row.verdict == "refuted":
         return "Refuted"
+    if row.state == "scheduled" and row.failures > 0:
+        return "Waits to be tried again"
     return STATE_WORDS.get(row.state, row.state)
 
 
@@ -80,6 +93,11 @@ def elapsed(row: TaskRow, now: datetime) -> float | None:
         return None
     end = row.finished_at or now
     return max((end - row.started_at).total_seconds(), 0.0)
+
+
+def problem(error: AssistantError) -> str:
+    """What people read of an error. What the database's client says of a failure is for the log."""
+    return UNREACHABLE if isinstance(error, StoreUnavailableError) else str(error)
 
 
 def plain(text: str) -> str:

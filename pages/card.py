@@ -11,7 +11,7 @@ from live.feed import TaskView
 from live.person import Person
 from live.rows import TaskRow
 from live.story import Story, tell
-from live.wording import counted, duration, elapsed, plain, size, status_words
+from live.wording import counted, duration, elapsed, plain, size, status_words, until
 from pages import outcome, timeline, visit
 from pages.text import offer_all, small, wants_all
 
@@ -151,12 +151,15 @@ def _waiting(person: Person, row: TaskRow) -> None:
     """Why a task that does not run does not run."""
     if row.state == "queued" and person.feed.connection == "connected" and not person.feed.workers:
         small("No worker is online. The task starts as soon as one is.")
-    elif row.state == "scheduled" and row.error:
-        at = f" Next try at {row.run_at.astimezone():%H:%M:%S}." if row.run_at else ""
-        st.warning(
-            f"Attempt {row.failures} of {row.max_failures} failed: {plain(row.error)}{at}",
-            icon=":material/refresh:",
-        )
+    elif row.state == "scheduled":
+        when = until(row.run_at, datetime.now(UTC)) if row.run_at else "soon"
+        if row.failures and row.error:
+            st.warning(
+                f"Attempt {row.failures} of {row.max_failures} failed: {plain(row.error)} Next try {when}.",
+                icon=":material/refresh:",
+            )
+        else:
+            small(f"Starts {when}.")
     elif row.cancelling:
         small("The worker is stopping the code.")
 
@@ -166,12 +169,12 @@ def _figures(row: TaskRow, story: Story) -> str:
     parts = [f"Model: {plain(row.model_used or '?')}", f"sandbox: {plain(row.sandbox_tier or '?')}"]
     if usage.get("turns") is not None:
         tokens = int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0)
-        parts.append(f"{counted(int(usage['turns']), 'model reply').replace('replys', 'replies')}")
+        parts.append(counted(int(usage["turns"]), "model reply", "model replies"))
         parts.append(counted(tokens, "token"))
     if usage.get("cost") is not None:
         parts.append(f"\\${float(usage['cost']):.4f}")
     if story.fixes:
-        parts.append(counted(story.fixes, "fix").replace("fixs", "fixes"))
+        parts.append(counted(story.fixes, "fix", "fixes"))
     parts.append(f"attempt {row.attempt}, task {row.id}")
     return " · ".join(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mimetypes
 import uuid
 from collections.abc import Sequence
@@ -10,19 +11,22 @@ from typing import Any, cast
 import streamlit as st
 
 from live import front
-from live.desk import input_names
 from live.feed import STATUS
 from live.person import Person
 from live.rows import ASSISTANT_ID, DEMO_ID, AssistantRow, IceBreaker, TaskRow
 from live.runtime import ROOT
-from live.wording import plain
+from live.wording import plain, problem
 from pages import card, visit
 from pages.text import small
+from pythonic_assistant.adapters.store.naming import unique_names
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
+
+logger = logging.getLogger(__name__)
 
 _FIRST_TASKS, _MORE_TASKS = 10, 20
 _MOST_PROMPT = 20_000
 _MEGABYTES = 50
+_SENT = "sent"
 File = tuple[str, bytes, str]
 
 
@@ -138,10 +142,10 @@ def _empty(person: Person, assistant: AssistantRow) -> None:
 def _start_breaker(person: Person, assistant: AssistantRow, breaker: IceBreaker, key: str) -> None:
     try:
         files = tuple(_example(name) for name in breaker.files)
-    except InvalidInputError as error:
-        st.error(str(error), icon=":material/error:")
-        return
-    _start(person, breaker.prompt, files, None, assistant, key)
+        _start(person, breaker.prompt, files, None, assistant, key)
+    except AssistantError as error:
+        logger.info("not asked: %s", error, extra={"action": "ask"})
+        st.error(problem(error), icon=":material/error:")
 
 
 def _example(name: str) -> File:
@@ -174,7 +178,26 @@ def _ask(person: Person, thread_id: str | None, assistant: AssistantRow) -> None
     files = tuple(
         (str(u.name), bytes(u.getvalue()), str(u.type or _media_type(str(u.name)))) for u in uploads
     )
-    _start(person, text, files, thread_id, assistant, str(uuid.uuid4()))
+    try:
+        _start(person, text, files, thread_id, assistant, _key(text))
+    except AssistantError as error:
+        logger.info("not asked: %s", error, extra={"action": "ask"})
+        st.session_state["again"] = text
+        todo = "attach the files again and send it again." if files else "send it again."
+        st.toast(f"{problem(error)} Your text is kept: {todo}", icon=":material/error:", duration="long")
+        st.rerun()  # the input takes the kept text only before it is drawn
+
+
+def _key(prompt: str) -> str:
+    """The dedupe key of a prompt that is sent: again the same one until it is known to have arrived.
+
+    A prompt whose answer was lost may be a task already; sent again with the same key it stays one.
+    """
+    sent, key = cast("tuple[str, str]", st.session_state.get(_SENT, ("", "")))
+    if sent != prompt:
+        key = str(uuid.uuid4())
+        st.session_state[_SENT] = (prompt, key)
+    return key
 
 
 def _start(
@@ -185,14 +208,10 @@ def _start(
     assistant: AssistantRow,
     dedupe_key: str,
 ) -> None:
-    """Upload, enqueue, and open the thread. When it fails, the prompt comes back into the input."""
-    try:
-        row = visit.wait_for(_enqueue(person, prompt, files, thread_id, assistant, dedupe_key))
-    except AssistantError as error:
-        st.session_state["again"] = prompt
-        st.toast(f"{error} Your text is kept: send it again.", icon=":material/error:", duration="long")
-        st.rerun()  # the input takes the kept text only before it is drawn
+    """Upload, enqueue, and open the thread; errors are those of the desk."""
+    row = visit.wait_for(_enqueue(person, prompt, files, thread_id, assistant, dedupe_key))
     st.session_state.pop("nonce", None)
+    st.session_state.pop(_SENT, None)
     if row.thread_id is not None:
         st.query_params.from_dict({"thread": row.thread_id})
     st.rerun()
@@ -206,7 +225,7 @@ async def _enqueue(
     assistant: AssistantRow,
     dedupe_key: str,
 ) -> TaskRow:
-    names = input_names([name for name, _, _ in files])
+    names = unique_names([name for name, _, _ in files])
     inputs = [
         await person.desk.upload(name, content, media_type)
         for name, (_, content, media_type) in zip(names, files, strict=True)

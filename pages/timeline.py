@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from live.story import Check, Note, Story, Told, ToldStep
-from live.wording import duration, plain, short
+from live.wording import counted, duration, plain, short
 from pages.text import cut_code, small
 
 # While it runs, the output below the code matters more than the whole of the code.
@@ -45,7 +45,7 @@ def show(task_id: int, story: Story, *, running: bool) -> None:
 def _label(place: int, step: ToldStep) -> str:
     label = f"{place}. {plain(step.title)}"
     if step.fixes:
-        label += f" :gray[· {step.fixes} {'fix' if step.fixes == 1 else 'fixes'}]"
+        label += f" :gray[· {counted(step.fixes, 'fix', 'fixes')}]"
     if step.restored:
         label += " :gray[· restored]"
     return label

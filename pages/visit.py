@@ -13,6 +13,7 @@ import streamlit as st
 from live.person import Person
 from live.runtime import runtime
 from live.sessions import Session, SessionEndedError
+from live.wording import problem
 from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ def done(work: Coroutine[Any, Any, Any]) -> bool:
     try:
         wait_for(work)
     except AssistantError as error:
-        st.toast(str(error), icon=":material/error:", duration="long")
+        logger.info("not done: %s", error, extra={"action": "done"})
+        st.toast(problem(error), icon=":material/error:", duration="long")
         return False
     return True
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from live.accounts import Accounts, Tokens
 from live.guard import Guard, loopback_hosts
 from live.hub import Hub
-from live.routes import SIGNED_OUT, file_name, page_routes
+from live.routes import FEED_ENDED, SIGNED_OUT, file_name, page_routes
+from live.rows import TaskRow
 from live.runtime import PageRuntime, runtime, set_runtime
 from live.sessions import SessionBook
 from live.supabase_access import SupabaseAccess
 from live.vault import Vault
 from tests.acceptance.page_world import free_port
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +174,37 @@ async def test_signing_out_closes_every_socket(served: Served) -> None:
                     await heard(socket)
             assert socket.close_code == SIGNED_OUT
     assert (await served.http.get("/pa/artifact/1", headers={"cookie": cookie})).status_code == 401
+
+
+async def test_a_feed_that_fails_sends_its_pages_to_a_new_one(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie = await served.signed_in()
+    session = runtime().book.find(cookie.partition("=")[2])
+    assert session is not None
+    person = await served.page.hub.person(session)
+    person.feed.put_task(
+        TaskRow(id=5, thread_id=None, kind="task", prompt="p", state="queued", attempt=0, created_at=NOW)
+    )
+
+    async def broken(ids: Sequence[int]) -> tuple[TaskRow, ...]:
+        raise ZeroDivisionError(str(ids))
+
+    monkeypatch.setattr(person.desk, "tasks", broken)
+    async with served.socket(cookie) as socket:
+        await heard(socket)
+        person.heard_task({"task_id": 5, "state": "running", "attempt": 1})
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await heard(socket)
+        assert socket.close_code == FEED_ENDED
+    again = await served.page.hub.person(session)
+    assert again is not person
+    async with served.socket(cookie) as socket:
+        again.feed.touch("task:5")
+        while "task:5" not in (await heard(socket))["numbers"]:
+            pass
+    assert person.sockets == 0
 
 
 async def test_an_artifact_needs_a_session_and_a_database(served: Served) -> None:

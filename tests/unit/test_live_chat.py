@@ -46,7 +46,7 @@ def app(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> AppTest:
 
     monkeypatch.setattr(visit, "wait_for", wait_for)
     person = SimpleNamespace(desk=desk, added=lambda _: None)
-    made = AppTest.from_function(script, args=(person, SimpleNamespace(id="a")))
+    made = AppTest.from_function(script, args=(person, SimpleNamespace(id="a")), default_timeout=20)
     return made.run()
 
 
