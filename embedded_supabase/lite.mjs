@@ -44,6 +44,29 @@ const asJson = (value) => {
    return JSON.stringify(value);
 };
 for (const oid of [114, 3802]) app.connection.driver.options.serializers[oid] = asJson; // json, jsonb
+// lite keeps the SQLSTATE of a few errors only; of all others (CHECK violations, what plpgsql raises, deadlocks)
+// it makes a 500 with the code SUP. PostgREST gives the code with a status by class, and any answer can be had
+// through its `PGRST` error. https://docs.postgrest.org/en/stable/references/errors.html
+const KEPT_BY_LITE = /^(PT|PGRST$|21|22|42|53|55|2350[235]$|25006$)/;
+const STATUSES = [
+   [/^(0L|0P|28)/, 403],
+   [/^(08|57P01)/, 503],
+   [/^(09|25|2D|38|39|3B|40|54|57|58|F0|HV|XX|P0(?!001))/, 500],
+];
+const normalize = app.connection.normalizeDbError.bind(app.connection);
+app.connection.normalizeDbError = (thrown) => {
+   const error = normalize(thrown);
+   const code = error?.code;
+   // A SQLSTATE: codes of Node.js (ECONNREFUSED, EPIPE) have no digit, those of the driver are longer.
+   if (!/^(?=.*\d)[0-9A-Z]{5}$/.test(code) || KEPT_BY_LITE.test(code)) return error;
+   const status = STATUSES.find(([codes]) => codes.test(code))?.[1] ?? 400;
+   const { message, detail: details = null, hint = null } = error;
+   return Object.assign(new Error(JSON.stringify({ code, message, details, hint })), {
+      code: "PGRST",
+      detail: JSON.stringify({ status, headers: {} }),
+      cause: error,
+   });
+};
 if (LITE_PREPARE === "1") await app.ensureSystemSchema();
 say("prepared");
 await told;

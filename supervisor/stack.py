@@ -19,6 +19,7 @@ from supervisor import environments
 from supervisor.child import Child, ChildSpec, Probe
 from supervisor.environments import Access
 from supervisor.guarding import Guarding
+from supervisor.log_file import shorten
 from supervisor.ports import HOST, require_free
 from supervisor.readiness import until_answers
 from supervisor.state import StateFolder
@@ -28,9 +29,14 @@ from supervisor.terminal import Terminal
 DATABASE_START_SECONDS = 180.0
 START_SECONDS = 90.0
 PAGE_STOP_SECONDS = 5.0
-# The worker lets its tasks go on for ten seconds, and gets two to give back those that are left.
+# The worker stops its tasks at once and gives them back. It allows the database eight seconds to take them
+# (`drain_seconds` of worker/config.py) and two of grace; the rest is for the sandbox and the runners to end.
 WORKER_STOP_SECONDS = 12.0
 DATABASE_STOP_SECONDS = 30.0
+# How often the sizes of the logs are looked at. A child that writes 10 MB/s is 100 MB beyond the limit then.
+LOG_SECONDS = 10.0
+LOG_BYTES = 10 << 20
+LOGS = ("logs/*.log", "supabase/logs/*.log", "worker/*.log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +127,7 @@ class Stack:
     async def _run_children(self, folder: StateFolder, guarding: Guarding) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(guarding.keep_running())]
+            tasks.append(group.create_task(self._keep_logs_short(folder)))
             tasks.append(group.create_task(self._start(folder, guarding, group, tasks)))
             await self._stopping.wait()
             self._terminal.line("\nStopping; once more Ctrl-C kills.")
@@ -165,6 +172,19 @@ class Stack:
             await child.ready.wait()
             self._terminal.step(number, count, f"{child.spec.name} ready", child.ready_seconds)
         self._greet(access, database, folder)
+
+    async def _keep_logs_short(self, folder: StateFolder) -> None:
+        """Bound what children and the database's own children write in months. Runs until cancelled."""
+        told = False
+        while True:
+            for path in [path for place in LOGS for path in folder.path.glob(place)]:
+                try:
+                    await asyncio.to_thread(shorten, path, limit_bytes=LOG_BYTES)
+                except OSError as error:
+                    if not told:  # once: a full disk stays full, and is no reason to stop
+                        self._terminal.happening(f"The log {path} cannot be shortened: {error}.")
+                    told = True
+            await asyncio.sleep(LOG_SECONDS)
 
     def _greet(self, access: Access, database: Child | None, folder: StateFolder) -> None:
         settings = self._settings

@@ -23,7 +23,12 @@ from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
 from pythonic_assistant.adapters.sandbox import zygote_sandbox
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
-from pythonic_assistant.domain.errors import AssistantError, ConfigurationError, SandboxUnavailableError
+from pythonic_assistant.domain.errors import (
+    AssistantError,
+    ConfigurationError,
+    MistakeError,
+    SandboxUnavailableError,
+)
 from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.settings import Settings, load_settings
 from pythonic_assistant.wire import ModelConfig
@@ -37,8 +42,8 @@ from worker.runner import SpareRunner
 
 log = logging.getLogger("worker")
 
-MISTAKE_EXIT = 2
-"""Tells the supervisor that starting again would change nothing."""
+FAILURE_EXIT, MISTAKE_EXIT = 1, 2
+"""The second tells the supervisor that starting again would change nothing."""
 
 
 def config_of(settings: Settings) -> WorkerConfig:
@@ -224,9 +229,16 @@ async def serve(worker: Worker, port: int) -> int:
     return 0
 
 
+def first_of(group: BaseExceptionGroup[Exception]) -> Exception:
+    """The first error in nested groups."""
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
 if __name__ == "__main__":
     try:
         sys.exit(asyncio.run(main()))
-    except* AssistantError as mistakes:
-        sys.stderr.write(f"{mistakes.exceptions[0]}\n")
-        sys.exit(MISTAKE_EXIT)
+    except* AssistantError as errors:
+        error = first_of(errors)
+        sys.stderr.write(f"{error}\n")
+        sys.exit(MISTAKE_EXIT if isinstance(error, MistakeError) else FAILURE_EXIT)

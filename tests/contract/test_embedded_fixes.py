@@ -6,7 +6,11 @@ fix in `embedded_supabase/gateway/rewrites.py` or `lite.mjs` can go.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +18,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from supabase_auth.types import User
 
+from embedded_supabase.node import PACKAGE_FOLDER, find_node
 from tests.embedded_fixtures import RunningSupabase
+
+BARE_LITE = Path(__file__).with_name("embedded_bare_lite.mjs")
 
 
 @pytest.fixture
@@ -61,6 +68,75 @@ def test_tokens_without_three_parts_need_the_fix(small_supabase: RunningSupabase
     bare = lite.get("/rest/v1/notes", headers=headers)
     assert bare.status_code == 200, "lite is fixed: remove check_bearer"
     assert httpx.get(f"{small_supabase.url}/rest/v1/notes", headers=headers).status_code == 401
+
+
+def bare_answers(supabase: RunningSupabase, *calls: tuple[str, Any]) -> list[Any]:
+    """What lite says to the secret key without the fixes of lite.mjs: status and content of each answer."""
+    done = subprocess.run(
+        [
+            str(find_node().programme),
+            "--disable-warning=ExperimentalWarning",
+            "--input-type=module",
+            "-",
+            str(supabase.state / "lite"),
+            supabase.secret_key,
+            *(json.dumps({"path": path, "body": body}) for path, body in calls),
+        ],
+        cwd=PACKAGE_FOLDER,  # where the packages are
+        env={
+            "PATH": os.environ["PATH"],
+            "DO_NOT_TRACK": "1",
+            "PGHOST": str(httpx.URL(supabase.database_url).params["host"]),
+            "PGUSER": "postgres",
+            "SUPABASE_AUTH_JWT_SECRET": supabase.jwt_secret,
+            "SUPABASE_PUBLISHABLE_KEY": supabase.publishable_key,
+            "SUPABASE_SECRET_KEY": supabase.secret_key,
+        },
+        input=BARE_LITE.read_text(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return list(json.loads(done.stdout))
+
+
+def test_sqlstates_need_the_fix(small_supabase: RunningSupabase) -> None:
+    owner, _ = as_person(small_supabase)
+    states = {"P0001": 400, "AS001": 400, "28000": 403, "08006": 503, "40001": 500, "57014": 500}
+    calls: list[tuple[str, Any]] = [("/rest/v1/notes", {"owner": owner, "body": "forbidden"})]
+    calls += [("/rest/v1/rpc/fail_with", {"state": state}) for state in states]
+    for (status, content), call in zip(bare_answers(small_supabase, *calls), calls, strict=True):
+        lost = (status, content["code"]) == (500, "SUP")
+        assert lost, f"lite is fixed for {call}: remove normalizeDbError from lite.mjs"
+
+    headers = {"apikey": small_supabase.secret_key}
+    refused, *raised = (
+        httpx.post(small_supabase.url + path, json=body, headers=headers) for path, body in calls
+    )
+    assert [answer.status_code for answer in (refused, *raised)] == [400, *states.values()]
+    assert refused.json()["code"] == "23514"
+    assert refused.json()["message"].startswith('new row for relation "notes" violates check constraint')
+    assert "forbidden" in refused.json()["details"]
+    for answer, state in zip(raised, states, strict=True):
+        words = {"message": "It is late.", "details": "Very late.", "hint": "Go to bed."}
+        assert answer.json() == {"code": state, **words}
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("23505", 409), ("23502", 400), ("42501", 403), ("22003", 400), ("PT418", 418)]
+)
+def test_sqlstates_that_lite_knows_are_left_to_it(
+    small_supabase: RunningSupabase, state: str, status: int
+) -> None:
+    answer = httpx.post(
+        f"{small_supabase.url}/rest/v1/rpc/fail_with",
+        json={"state": state},
+        headers={"apikey": small_supabase.secret_key},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (status, state)
+    assert answer.json()["message"] == "It is late."
 
 
 def test_the_public_socket_of_lite_needs_a_key_as_well(lite: httpx.Client) -> None:

@@ -4,7 +4,7 @@ create extension if not exists vector with schema extensions;
 create table public.notes (
     id bigint generated always as identity primary key,
     owner uuid not null default auth.uid() references auth.users (id) on delete cascade,
-    body text not null,
+    body text not null check (body <> 'forbidden'),
     embedding extensions.vector(3),
     created_at timestamptz not null default now()
 );
@@ -15,6 +15,11 @@ revoke update on public.notes from anon, authenticated;
 
 create function public.add_numbers(a integer, b integer) returns integer
     language sql immutable as 'select a + b';
+create function public.fail_with(state text) returns void language plpgsql as $$
+begin
+    raise exception 'It is late.' using errcode = state, detail = 'Very late.', hint = 'Go to bed.';
+end
+$$;
 create function public.count_all_notes() returns bigint
     language sql stable security definer set search_path = '' as 'select count(*) from public.notes';
 revoke execute on function public.count_all_notes() from public, anon, authenticated;

@@ -19,7 +19,7 @@ import pytest
 
 from pythonic_assistant.domain.errors import ConfigurationError
 from supervisor.guarding import Guarding
-from supervisor.log_file import last_line, open_log
+from supervisor.log_file import last_line, open_log, shorten
 from supervisor.ports import require_free
 from supervisor.state import StateFolder
 
@@ -28,7 +28,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 # Each stand-in notes its birth, its environment and its end in the folder given as its second argument, and
 # does what the file `<name>.behaviour` there tells it.
 STAND_IN = r"""
-import http.server, json, os, pathlib, signal, subprocess, sys, time
+import http.server, json, os, pathlib, signal, subprocess, sys, threading, time
 name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 note = folder / f"{name}.{os.getpid()}.json"
 facts = {"born": time.time(), "environment": dict(os.environ), "arguments": sys.argv[3:]}
@@ -43,11 +43,22 @@ if "fail" in behaviour:
 def stop(*_):
     facts["stopped"] = time.time()
     save()
+    if "reraise" in behaviour:  # as uvicorn does after its clean end
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
     os._exit(0)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in behaviour else stop)
 if "family" in behaviour:
     facts["grandchild"] = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid
 save()
+if "chatty" in behaviour:
+    def chat():
+        number = 0
+        while True:
+            number += 1
+            print(f"line {number} of the chatter", file=sys.stderr, flush=True)
+            time.sleep(0.0001)
+    threading.Thread(target=chat, daemon=True).start()
 if name == "database":
     if "slow" in behaviour:
         time.sleep(2)
@@ -75,11 +86,15 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Page).serve_forever()
 """
 
 DRIVER = r"""
+import os
 import sys
 from pathlib import Path
 import main
 from supervisor.stack import Programmes, Stack
 import supervisor.stack
+if limit := os.environ.get("TEST_LOG_LIMIT"):
+    supervisor.stack.LOG_SECONDS = 0.1
+    supervisor.stack.LOG_BYTES = int(limit)
 folder = Path(sys.argv[1])
 def stand_in(name):
     return (sys.executable, str(folder / "stand_in.py"), name, str(folder))
@@ -219,6 +234,20 @@ def test_everything_starts_knows_only_its_own_secrets_and_ends_in_order(stage: S
     assert process.wait(timeout=10) == 0
     (database,), (worker,), (page,) = (stage.facts(name) for name in ("database", "worker", "page"))
     assert database["stopped"] > max(worker["stopped"], page["stopped"])
+    assert not stage.alive()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_children_that_end_by_the_signal_they_are_sent_have_ended_well(
+    stage: Stage, number: signal.Signals
+) -> None:
+    for name in ("database", "worker", "page"):
+        stage.behave(name, "reraise")
+    process, _ = stage.up()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert out.split("\n") == ["", "Stopping; once more Ctrl-C kills.", ""]
     assert not stage.alive()
 
 
@@ -395,15 +424,45 @@ def test_a_privileged_or_free_port(tmp_path: Path) -> None:
         require_free({"PYTHONIC_PAGE_PORT": port})
 
 
-def test_large_logs_are_moved_aside_and_read_from_the_end(tmp_path: Path) -> None:
+def test_large_logs_are_moved_aside_while_they_are_written(tmp_path: Path) -> None:
     log = tmp_path / "worker.log"
-    log.write_text("old\n" * 10)
-    os.close(open_log(log, rotate_bytes=1000))
-    assert log.exists()
-    os.close(open_log(log, rotate_bytes=10))
-    assert (tmp_path / "worker.log.1").read_text().startswith("old")
-    assert log.stat().st_size == 0
-    assert log.stat().st_mode & 0o777 == 0o600
+    assert not shorten(log, limit_bytes=10)
+    descriptor = open_log(log)
+    try:
+        for number in range(4):
+            os.write(descriptor, f"part {number}\n".encode() * 10)
+            assert not shorten(log, limit_bytes=1000)
+            assert shorten(log, limit_bytes=10)
+            assert log.stat().st_size == 0
+        os.write(descriptor, b"now\n")
+    finally:
+        os.close(descriptor)
+    assert log.read_text() == "now\n"  # at the beginning: no hole where the text was
+    assert (tmp_path / "worker.log.1").read_text() == "part 3\n" * 10
+    assert (tmp_path / "worker.log.2").read_text() == "part 2\n" * 10
+    assert {file.name for file in tmp_path.iterdir()} == {"worker.log", "worker.log.1", "worker.log.2"}
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
+def test_logs_are_read_from_the_end(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
     log.write_text("first\nsecond\n\n")
     assert last_line(log, since=0) == "second"
     assert last_line(log, since=log.stat().st_size) == ""
+    assert last_line(log, since=1000) == "second"  # shortened meanwhile
+
+
+def test_the_log_of_a_running_child_stays_small(stage: Stage) -> None:
+    stage.behave("worker", "chatty")
+    process, _ = stage.up(TEST_LOG_LIMIT="20000")
+    logs, below = stage.home / "logs", stage.home / "supabase" / "logs"
+    below.mkdir()
+    (below / "lite.log").write_text("noise\n" * 10_000)
+    until(lambda: (logs / "worker.log.2").exists() and (below / "lite.log.1").exists())
+    assert (below / "lite.log").stat().st_size == 0
+    assert (logs / "worker.log").stat().st_size < 200_000
+    assert (logs / "worker.log.1").stat().st_size < 200_000
+    assert len(stage.facts("worker")) == 1  # it was not started again for this
+    os.kill(stage.facts("worker")[0]["pid"], signal.SIGKILL)
+    assert process.stdout is not None
+    assert "The worker stopped (SIGKILL)" in process.stdout.readline()
