@@ -121,6 +121,25 @@ def test_of_the_worker(stack: Stack, server: OpenAIServer) -> None:
     assert_proven_once(stack, server, task, "worker", attempts=2)
 
 
+def test_of_the_zygote(stack: Stack, server: OpenAIServer) -> None:
+    """All sessions die with it; the run goes on in a new one, in the state after the finished step."""
+    task = in_the_slow_step(stack, "zygote", 3)
+    (worker,) = stack.find("-m worker")
+    (zygote,) = [
+        child for child in worker.children() if any("inside/__main__" in word for word in child.cmdline())
+    ]
+    zygote.kill()
+    row = ended(stack, task, 40)
+    assert (row["state"], row["verdict"], row["attempt"]) == ("succeeded", "proven", 1), row["error"]
+    executed = [
+        event["data"]["outcome"]
+        for event in stack.events(task)
+        if event["kind"] == "code_executed" and event["step_id"] == "s2"
+    ]
+    assert executed == ["died", "ok"]
+    assert asked_for_plans(server, "zygote") == 1
+
+
 def test_of_postgresql(stack: Stack, server: OpenAIServer) -> None:
     task = in_the_slow_step(stack, "postgresql", 2)
     (postmaster,) = [
