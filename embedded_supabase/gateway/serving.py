@@ -63,7 +63,10 @@ async def serve(app: App, listener: socket.socket, until: asyncio.Event) -> None
     config.bind = [f"fd://{os.dup(listener.fileno())}"]
     listener.close()
     config.graceful_timeout = 1.0
-    config.keep_alive_timeout = 75.0
+    # Hypercorn lets go of a connection that its client has closed only when this time is over, so it is also
+    # how long such connections pile up. Longer than the 5 s for which the clients' own pools keep theirs, so
+    # that none is closed here in the moment in which it is used again.
+    config.keep_alive_timeout = 8.0
     config.websocket_max_message_size = FRAME_BYTES
     config.websocket_ping_interval = 20.0
     config.accesslog = None
