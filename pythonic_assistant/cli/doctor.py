@@ -108,7 +108,7 @@ async def _account(settings: Settings) -> Finding:
         account = account_of(settings)
         await sign_in(account)
     except StoreUnavailableError:
-        return Finding(part="Account", state="off", detail=f"not tried: {account.url} does not answer")
+        return Finding(part="Account", state="off", detail="not tried: Supabase does not answer")
     except AssistantError as error:
         return Finding(part="Account", state="off", detail="cannot sign in", advice=str(error))
     return Finding(part="Account", state="ok", detail=f"signs in as {account.email}")
