@@ -19,6 +19,7 @@ st.set_page_config(
 
 def show() -> None:
     """Draw what the visitor may see."""
+    st.html(ROOT / "live" / "page.css")
     if visit.session() is None:
         sign_in.show()
         return

@@ -23,12 +23,17 @@ from live.rows import (
 )
 from live.supabase_access import SupabaseAccess
 from pythonic_assistant.adapters.store.calls import in_words
-from pythonic_assistant.adapters.store.naming import BUCKET, storage_name
+from pythonic_assistant.adapters.store.naming import BUCKET, storage_name, unique_names
 from pythonic_assistant.domain.errors import InvalidInputError
 
 # PostgREST on hosted Supabase gives at most 1,000 rows at a time, and Storage deletes as many files at most.
 _PAGE = 1000
 Position = tuple[int, int]
+File = tuple[str, bytes, str]
+"""Its name as the person gave it, its content, its media type."""
+
+LARGEST_UPLOAD_MEGABYTES = 50
+"""Of 1,048,576 bytes: what Storage takes on Supabase's free plan, and the embedded one takes the same."""
 
 
 class Desk:
@@ -40,16 +45,12 @@ class Desk:
         self._token = token
 
     async def threads(self, limit: int = 50) -> tuple[ThreadRow, ...]:
-        """The newest conversations first."""
+        """The newest conversations first, each with the state of its last task."""
         client = await self._client()
         with in_words("read the threads"):
-            found = (
-                await client.table("threads")
-                .select("*")
-                .order("updated_at", desc=True)
-                .limit(limit)
-                .execute()
-            )
+            query = client.table("threads").select("*,tasks(state,verdict)")
+            query = query.order("id", desc=True, foreign_table="tasks").limit(1, foreign_table="tasks")
+            found = await query.order("updated_at", desc=True).limit(limit).execute()
         return tuple(thread_row(row) for row in _rows(found.data))
 
     async def assistants(self) -> tuple[AssistantRow, ...]:
@@ -171,10 +172,22 @@ class Desk:
         with in_words("delete the thread"):
             await client.table("threads").delete().eq("id", thread_id).execute()
 
+    async def upload_all(self, files: Sequence[File]) -> list[dict[str, Any]]:
+        """Store files, each under a name of its own; returns the `inputs` of a task.
+
+        None is stored unless all may be.
+        """
+        names = unique_names([name for name, _, _ in files])
+        for name, (_, content, _) in zip(names, files, strict=True):
+            _must_be_storable(name, content)
+        return [
+            await self.upload(name, content, media_type)
+            for name, (_, content, media_type) in zip(names, files, strict=True)
+        ]
+
     async def upload(self, name: str, content: bytes, media_type: str) -> dict[str, Any]:
         """Store a file under a name of `unique_names`; returns the entry for `inputs` of a task."""
-        if not content:
-            raise InvalidInputError(f"The file {name} is empty: choose one with content.")
+        _must_be_storable(name, content)
         path = f"{self._user_id}/uploads/{uuid.uuid4()}/{storage_name(name)}"
         client = await self._client()
         with in_words("store the file"):
@@ -208,6 +221,15 @@ class Desk:
 
     async def _client(self) -> AsyncClient:
         return await self._access.client(await self._token())
+
+
+def _must_be_storable(name: str, content: bytes) -> None:
+    if not content:
+        raise InvalidInputError(f"The file {name} is empty: choose one with content.")
+    if len(content) > LARGEST_UPLOAD_MEGABYTES * 1024 * 1024:
+        raise InvalidInputError(
+            f"The file {name} is too large: up to {LARGEST_UPLOAD_MEGABYTES} MB can be attached."
+        )
 
 
 def _rows(data: Any) -> list[Mapping[str, Any]]:

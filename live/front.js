@@ -67,6 +67,33 @@ function makeShared() {
     while (state.region.childElementCount > 5) state.region.firstElementChild.remove()
   }
   addEventListener("online", () => state.connect())
+  // Streamlit sends a message without the files that it could not take, and says so nowhere. Such a message is
+  // held back instead, before Streamlit sees the key or the click.
+  const heldBack = event => {
+    const input = event.target.closest?.('[data-testid="stChatInput"]')
+    const failed = [...(input?.querySelectorAll('[data-testid="stFileChip"][aria-invalid="true"]') ?? [])]
+    if (!failed.length || !state.unsent) return
+    event.preventDefault()
+    event.stopImmediatePropagation()
+    const names = failed.map(chip => chip.querySelector('[data-testid="stFileChipName"]')?.title ?? "a file")
+    const why = document.getElementById(failed[0].getAttribute("aria-describedby"))?.textContent ?? ""
+    state.unsent({ names, why: why.replace(/^Error:\s*/, "") })
+  }
+  addEventListener(
+    "keydown",
+    event => {
+      const writing = event.target.matches?.('[data-testid="stChatInputTextArea"]')
+      if (writing && event.key === "Enter" && !event.shiftKey && !event.isComposing) heldBack(event)
+    },
+    true,
+  )
+  addEventListener(
+    "click",
+    event => {
+      if (event.target.closest?.('[data-testid="stChatInputSubmitButton"]')) heldBack(event)
+    },
+    true,
+  )
   return state
 }
 
@@ -165,10 +192,22 @@ function announcer(instance, parent) {
   region.setAttribute("role", "status")
   region.setAttribute("aria-live", "polite")
   shared.region = region
+  shared.unsent = told => instance.component.setTriggerValue("unsent", told)
+  const { gone } = instance.data
+  if (instance.gone !== undefined && gone > instance.gone) closeNarrowSidebar()
+  instance.gone = gone
   shared.connect()
   return () => {
     shared.region = null
+    shared.unsent = null
   }
+}
+
+// Below Streamlit's own limit the sidebar covers the page: whoever chose a thread wants to see it.
+function closeNarrowSidebar() {
+  if (innerWidth > 768) return
+  const sidebar = document.querySelector('[data-testid="stSidebar"][data-collapsed="false"]')
+  sidebar?.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click()
 }
 
 // Posts once and reloads: the answer sets or drops the session's cookie, which no script can read.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import streamlit as st
 from streamlit.components.v2 import component
 
 _HERE = Path(__file__).parent
@@ -61,9 +62,28 @@ def watch(
     )
 
 
-def announcer() -> None:
-    """Mount the hidden region that reads changes of state out."""
-    _COMPONENT(key="announcer", data={"role": "announcer"}, width="content", height="content")
+def announcer(*, on_unsent: Callable[[Sequence[str], str], None], gone: int) -> None:
+    """Mount the hidden region that reads changes of state out, and what concerns the whole page.
+
+    Args:
+        on_unsent: told the names of files that could not be attached, and why, when somebody sends in spite
+            of them; nothing was sent then.
+        gone: how often the person went to another thread; a growth closes the sidebar of a narrow window.
+    """
+
+    def unsent() -> None:
+        told: Any = getattr(st.session_state.get("announcer"), "unsent", None)
+        if isinstance(told, Mapping):
+            given = cast("Mapping[str, Any]", told)
+            on_unsent([str(name) for name in given.get("names") or ()], str(given.get("why") or ""))
+
+    _COMPONENT(
+        key="announcer",
+        data={"role": "announcer", "gone": gone},
+        on_unsent_change=unsent,
+        width="content",
+        height="content",
+    )
 
 
 def post(key: str, address: str, body: Mapping[str, Any], once: str) -> None:

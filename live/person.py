@@ -41,6 +41,7 @@ class Person:
         self._wake = asyncio.Event()
         self._threads: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._thread_list: tuple[ThreadRow, ...] | None = None
+        self._list_changes = 0
         self._assistants: tuple[float, tuple[AssistantRow, ...]] | None = None
 
     async def token(self) -> str:
@@ -106,7 +107,11 @@ class Person:
     async def threads(self) -> tuple[ThreadRow, ...]:
         """The conversations, newest first."""
         if self._thread_list is None:
-            self._thread_list = await self.desk.threads()
+            changes = self._list_changes
+            found = await self.desk.threads()
+            if changes != self._list_changes:
+                return found  # it changed while it was read: shown, but read again next time
+            self._thread_list = found
         return self._thread_list
 
     async def assistants(self) -> tuple[AssistantRow, ...]:
@@ -127,7 +132,7 @@ class Person:
 
     def threads_changed(self) -> None:
         """The person changed a conversation here."""
-        self._thread_list = None
+        self._forget_thread_list()
         self._threads.clear()
         self.feed.touch(THREADS)
 
@@ -144,7 +149,7 @@ class Person:
             verdict=payload.get("verdict"),
             cancelling=bool(payload.get("cancelling")) and payload.get("state") == "running",
         )
-        self._thread_list = None
+        self._forget_thread_list()
         if known:
             self._refresh(task_id)
         else:
@@ -174,7 +179,7 @@ class Person:
         """The Realtime connection is there or lost; once it is there, everything is read again."""
         if state == "connected":
             opened = tuple(self._threads)
-            self._thread_list = None
+            self._forget_thread_list()
             self._threads.clear()
             self._stale.update(row.id for row in self.feed.followed())
             self._wake.set()
@@ -244,8 +249,12 @@ class Person:
         self._stale.add(task_id)
         self._wake.set()
 
-    def _forget_lists(self, thread_id: str | None) -> None:
+    def _forget_thread_list(self) -> None:
         self._thread_list = None
+        self._list_changes += 1
+
+    def _forget_lists(self, thread_id: str | None) -> None:
+        self._forget_thread_list()
         if thread_id is not None:
             self._threads.pop(thread_id, None)
             self.feed.touch(f"thread:{thread_id}")

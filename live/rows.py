@@ -93,12 +93,19 @@ class ArtifactRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadRow:
-    """A conversation."""
+    """A conversation. `state` and `verdict` are those of its last task; None when it has none."""
 
     id: str
     title: str
     assistant_id: str | None
     updated_at: datetime
+    state: str | None = None
+    verdict: str | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether its last task has yet to end."""
+        return self.state is not None and self.state not in FINAL_STATES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,12 +202,15 @@ def artifact_row(row: Json) -> ArtifactRow:
 
 
 def thread_row(row: Json) -> ThreadRow:
-    """Read a row of `threads`."""
+    """Read a row of `threads` with its last task."""
+    last: Json = next(iter(_objects(row.get("tasks"))), dict[str, Any]())
     return ThreadRow(
         id=str(row["id"]),
         title=str(row["title"]),
         assistant_id=row.get("assistant_id"),
         updated_at=_time(row["updated_at"]),
+        state=last.get("state"),
+        verdict=last.get("verdict"),
     )
 
 

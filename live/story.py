@@ -85,6 +85,7 @@ class Story:
     notes: list[Note] = field(default_factory=list[Note])
     replies: int = 0
     ended: bool = False
+    refuted_answer: str = ""
     last_at: datetime | None = None
 
     @property
@@ -109,7 +110,7 @@ def _begin_attempt(story: Story, attempt: int) -> None:
         story.notes.append(Note(text=f"Attempt {attempt} goes on from here.", level="info"))
     story.attempt = attempt
     story.activity, story.verifying, story.ended = "Starting", False, False
-    story.checks, story.rounds = [], 0
+    story.checks, story.rounds, story.refuted_answer = [], 0, ""
     for step in story.steps:
         if step.state != "succeeded":
             step.state, step.error = "pending", ""
@@ -157,6 +158,7 @@ def _apply(story: Story, event: EventRow) -> None:
             story.notes.append(Note(text=_text(data, "text"), level=_text(data, "level") or "info"))
         case "run_succeeded" | "run_failed":
             story.activity, story.verifying, story.ended = "", False, True
+            story.refuted_answer = _text(data, "refuted_answer")
             for step in story.steps:
                 if step.state == "running":
                     step.state = "failed" if event.kind == "run_failed" else "succeeded"

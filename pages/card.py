@@ -16,6 +16,7 @@ from pages import outcome, timeline, visit
 from pages.text import offer_all, small, wants_all
 
 _CANCEL, _RETRY, _RETRY_START = "Cancel", "Retry from the failed step", "Retry from the start"
+_GO_ON = "Go on"  # nothing failed in a cancelled task
 _LONG_PROMPT = 1200
 
 
@@ -107,7 +108,11 @@ def _options(row: TaskRow) -> list[str]:
         return []
     if not row.final:
         return [_CANCEL]
-    return [_RETRY_START] if row.state == "succeeded" else [_RETRY, _RETRY_START]
+    return [_RETRY_START] if row.state == "succeeded" else [_retry_label(row), _RETRY_START]
+
+
+def _retry_label(row: TaskRow) -> str:
+    return _GO_ON if row.state == "cancelled" else _RETRY
 
 
 def _do(person: Person, row: TaskRow, chosen: str | None) -> None:
@@ -183,7 +188,7 @@ def _offer_retry(person: Person, row: TaskRow) -> None:
     if row.state not in ("failed", "cancelled"):
         return
     with st.container(horizontal=True):
-        if st.button(_RETRY, key=f"retry-{row.id}-{row.attempt}", icon=":material/replay:"):
+        if st.button(_retry_label(row), key=f"retry-{row.id}-{row.attempt}", icon=":material/replay:"):
             visit.done(person.desk.retry(row.id, from_start=False))
         if st.button(_RETRY_START, key=f"restart-{row.id}-{row.attempt}", icon=":material/restart_alt:"):
             visit.done(person.desk.retry(row.id, from_start=True))

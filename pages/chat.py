@@ -11,6 +11,7 @@ from typing import Any, cast
 import streamlit as st
 
 from live import front
+from live.desk import LARGEST_UPLOAD_MEGABYTES, File
 from live.feed import STATUS
 from live.person import Person
 from live.rows import ASSISTANT_ID, DEMO_ID, AssistantRow, IceBreaker, TaskRow
@@ -18,16 +19,13 @@ from live.runtime import ROOT
 from live.wording import plain, problem
 from pages import card, visit
 from pages.text import small
-from pythonic_assistant.adapters.store.naming import unique_names
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
 
 logger = logging.getLogger(__name__)
 
 _FIRST_TASKS, _MORE_TASKS = 10, 20
-_MOST_PROMPT = 20_000
-_MEGABYTES = 50
-_SENT = "sent"
-File = tuple[str, bytes, str]
+_MOST_PROMPT = 20_000  # characters; the table of tasks takes no more
+_SENT, _REFUSAL = "sent", "refusal"
 
 
 def show() -> None:
@@ -39,7 +37,7 @@ def show() -> None:
     seen = max(feed.number(channel) for channel in channels)
     with st.container(horizontal=True, gap=None):
         front.watch("watch-page", channels, seen)
-        front.announcer()
+        front.announcer(on_unsent=_unsent, gone=int(st.session_state.get("gone", 0)))
     if feed.connection == "lost":
         with st.bottom:
             st.warning("Connection lost, reconnecting… What you see may be old.", icon=":material/cloud_off:")
@@ -140,12 +138,14 @@ def _empty(person: Person, assistant: AssistantRow) -> None:
 
 
 def _start_breaker(person: Person, assistant: AssistantRow, breaker: IceBreaker, key: str) -> None:
+    st.session_state.pop(_REFUSAL, None)
     try:
         files = tuple(_example(name) for name in breaker.files)
         _start(person, breaker.prompt, files, None, assistant, key)
     except AssistantError as error:
         logger.info("not asked: %s", error, extra={"action": "ask"})
-        st.error(problem(error), icon=":material/error:")
+        st.session_state[_REFUSAL] = problem(error)
+        st.rerun()
 
 
 def _example(name: str) -> File:
@@ -161,20 +161,22 @@ def _ask(person: Person, thread_id: str | None, assistant: AssistantRow) -> None
     if "again" in st.session_state:
         st.session_state["prompt"] = st.session_state.pop("again")
     with st.bottom:
+        _refusal()
+        # No max_chars: with it the widget takes nothing of a longer text that is pasted, and says nothing.
         given = st.chat_input(
             "Ask for something to be done",
             key="prompt",
             accept_file="multiple",
-            max_chars=_MOST_PROMPT,
-            max_upload_size=_MEGABYTES,
+            max_upload_size=LARGEST_UPLOAD_MEGABYTES,
         )
     if given is None:
         return
+    st.session_state.pop(_REFUSAL, None)
     text = str(getattr(given, "text", given)).strip()
     uploads = cast("Sequence[Any]", getattr(given, "files", ()))
     if not text:
-        st.toast("Write what should be done with the files, and attach them again.", icon=":material/info:")
-        return
+        st.session_state[_REFUSAL] = "Write what should be done with the files, and attach them again."
+        st.rerun()
     files = tuple(
         (str(u.name), bytes(u.getvalue()), str(u.type or _media_type(str(u.name)))) for u in uploads
     )
@@ -184,8 +186,30 @@ def _ask(person: Person, thread_id: str | None, assistant: AssistantRow) -> None
         logger.info("not asked: %s", error, extra={"action": "ask"})
         st.session_state["again"] = text
         todo = "attach the files again and send it again." if files else "send it again."
-        st.toast(f"{problem(error)} Your text is kept: {todo}", icon=":material/error:", duration="long")
-        st.rerun()  # the input takes the kept text only before it is drawn
+        st.session_state[_REFUSAL] = f"{problem(error)} Your text is kept: {todo}"
+        st.rerun()  # the input takes the kept text, and the reason stands above it, only before it is drawn
+
+
+def _refusal() -> None:
+    """Why the last send was refused, until the next one or until it is dismissed."""
+    words = st.session_state.get(_REFUSAL)
+    if not words:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
+        st.error(plain(str(words)), icon=":material/error:")  # of the role alert: it is read out at once
+        st.button("Dismiss", key="dismiss", type="tertiary", on_click=_dismiss, wrap=False)
+
+
+def _dismiss() -> None:
+    st.session_state.pop(_REFUSAL, None)
+
+
+def _unsent(files: Sequence[str], why: str) -> None:
+    """The browser held a send back because files beside the input were not taken."""
+    names = ", ".join(f"“{name}”" for name in files)
+    st.session_state[_REFUSAL] = (
+        f"Not sent: {names} could not be attached. {why} Remove it to send without it."
+    )
 
 
 def _key(prompt: str) -> str:
@@ -209,6 +233,11 @@ def _start(
     dedupe_key: str,
 ) -> None:
     """Upload, enqueue, and open the thread; errors are those of the desk."""
+    if len(prompt) > _MOST_PROMPT:
+        raise InvalidInputError(
+            f"The text has {len(prompt):,} characters and a task takes up to {_MOST_PROMPT:,}: "
+            "shorten it, or attach it as a file."
+        )
     row = visit.wait_for(_enqueue(person, prompt, files, thread_id, assistant, dedupe_key))
     st.session_state.pop("nonce", None)
     st.session_state.pop(_SENT, None)
@@ -225,11 +254,7 @@ async def _enqueue(
     assistant: AssistantRow,
     dedupe_key: str,
 ) -> TaskRow:
-    names = unique_names([name for name, _, _ in files])
-    inputs = [
-        await person.desk.upload(name, content, media_type)
-        for name, (_, content, media_type) in zip(names, files, strict=True)
-    ]
+    inputs = await person.desk.upload_all(files)
     row = await person.desk.enqueue(
         prompt, dedupe_key=dedupe_key, thread_id=thread_id, assistant_id=assistant.id, inputs=inputs
     )

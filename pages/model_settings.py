@@ -50,7 +50,7 @@ def _result(person: Person) -> None:
         return
     row = view.row
     if row.state == "succeeded":
-        st.success(f"The model answered: {safe_markdown(row.answer or '')}", icon=":material/check_circle:")
+        st.success(safe_markdown(row.answer or "The model answered."), icon=":material/check_circle:")
     elif row.final:
         st.error(plain(row.error or "The test was cancelled."), icon=":material/error:")
     elif row.state in ("queued", "held") and not person.feed.workers:

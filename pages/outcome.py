@@ -11,6 +11,7 @@ from live.feed import TaskView
 from live.person import Person
 from live.routes import SHOWN_AS_PICTURE
 from live.rows import ArtifactRow, Json, TaskRow
+from live.story import tell
 from live.tables import TABLE_BYTES, table_of
 from live.wording import counted, plain, safe_markdown, size
 from pages import timeline, visit
@@ -32,22 +33,24 @@ def show(person: Person, view: TaskView) -> None:
         _verdict(row)
     else:
         if row.state == "failed":
-            _failure(row)
+            _failure(person, row)
         elif row.state == "cancelled":
             small("Cancelled before it was done. What was finished is kept for a retry.")
         _artifacts(person, view.artifacts)
 
 
 def _answer(row: TaskRow) -> None:
-    text = row.answer or ""
-    key = f"answer-{row.id}-{row.attempt}"
+    _words(f"answer-{row.id}-{row.attempt}", row.answer or "")
+    if row.scripted:
+        small(":material/theater_comedy: scripted demo, no AI: the text is fixed, the code really ran.")
+
+
+def _words(key: str, text: str) -> None:
     if len(text) > _SHOWN_ANSWER and not wants_all(key):
         st.markdown(safe_markdown(text[:_SHOWN_ANSWER] + "…"), anchors=False)
         offer_all(key, f"Show all {len(text):,} characters")
     else:
         st.markdown(safe_markdown(text), anchors=False)
-    if row.scripted:
-        small(":material/theater_comedy: scripted demo, no AI: the text is fixed, the code really ran.")
 
 
 def _verdict(row: TaskRow) -> None:
@@ -62,17 +65,40 @@ def _verdict(row: TaskRow) -> None:
         _evidence(row, f"What was checked: {counted(len(row.evidence), 'check')}")
 
 
-def _failure(row: TaskRow) -> None:
-    if row.verdict == "refuted":
-        st.error(
-            f"**Refuted: a check contradicts the answer, so it is not given.** {plain(row.error or '')}",
-            icon=":material/cancel:",
-        )
-    else:
-        st.error(plain(row.error or "It failed without saying why."), icon=":material/error:")
+def _failure(person: Person, row: TaskRow) -> None:
+    refuted = row.verdict == "refuted"
+    timeline.show_error(
+        f"error-{row.id}-{row.attempt}",
+        row.error or ("" if refuted else "It failed without saying why."),
+        before="**Refuted: a check contradicts the answer, so it is not given.**  \n" if refuted else "",
+        icon=":material/cancel:" if refuted else ":material/error:",
+    )
     if row.evidence:
         failed = sum(item.get("outcome") != "passed" for item in row.evidence)
         _evidence(row, f"{counted(failed, 'check')} failed of {len(row.evidence)}", expanded=True)
+    if refuted:
+        _refuted_answer(person, row)
+
+
+def _refuted_answer(person: Person, row: TaskRow) -> None:
+    """The answer that the checks contradict: closed, and read only when somebody opens it."""
+    box = st.expander(
+        "The answer that was refuted",
+        icon=":material/visibility:",
+        key=f"refuted-{row.id}-{row.attempt}",
+        on_change="rerun",
+    )
+    if not box.open:
+        return
+    with box:
+        visit.wait_for(person.tell(row.id))
+        view = person.feed.task(row.id)
+        text = tell(view.events).refuted_answer if view is not None else ""
+        if not text:
+            small("It was not kept.")
+            return
+        small("A check contradicts this: do not rely on it.")
+        _words(f"refuted-answer-{row.id}-{row.attempt}", text)
 
 
 def _evidence(row: TaskRow, label: str, *, expanded: bool = False) -> None:
@@ -82,10 +108,8 @@ def _evidence(row: TaskRow, label: str, *, expanded: bool = False) -> None:
 
 
 def _check(key: str, item: Json) -> None:
-    st.markdown(
-        timeline.check_line(
-            str(item.get("outcome") or ""), str(item.get("check") or ""), str(item.get("detail") or "")
-        )
+    timeline.show_check(
+        key, str(item.get("outcome") or ""), str(item.get("check") or ""), str(item.get("detail") or "")
     )
     code = str(item.get("code") or "")
     if code.strip() and st.toggle("Code of this check", key=f"check-code-{key}"):

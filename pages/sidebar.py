@@ -10,11 +10,20 @@ from live import front
 from live.feed import STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
-from live.wording import counted, plain, short
+from live.wording import STATE_WORDS, counted, plain, short
 from pages import model_settings, visit
 from pages.text import small
 
-_TITLE_CHARACTERS = 21
+_TITLE_CHARACTERS = 80  # the button cuts what it has no room for
+_FIRST_THREADS, _MORE_THREADS = 12, 12
+_STATES = {
+    "Proven": ":green[:material/verified:]",
+    "Unverified": ":orange[:material/help:]",
+    "Failed": ":red[:material/error:]",
+    "Refuted": ":red[:material/cancel:]",
+    "Cancelled": ":gray[:material/block:]",
+    "Running": ":blue[:material/pending:]",
+}
 
 
 def show() -> None:
@@ -44,20 +53,51 @@ def _go(thread_id: str | None) -> None:
         st.query_params["thread"] = thread_id
     st.session_state.pop("shown_tasks", None)
     st.session_state.pop("assistant_chosen", None)
+    st.session_state.pop("refusal", None)
+    st.session_state["gone"] = int(st.session_state.get("gone", 0)) + 1
     st.rerun()
 
 
 def _threads(person: Person) -> None:
     threads = visit.wait_for(person.threads())
     current = st.query_params.get("thread")
-    busy = {row.thread_id for row in person.feed.followed() if not row.final}
     if not threads:
         small("Your threads appear here.")
-    for thread in threads:
-        _thread(person, thread, current=thread.id == current, busy=thread.id in busy)
+    limit = int(st.session_state.setdefault("shown_threads", _FIRST_THREADS))
+    with st.container(gap=None):
+        for place, thread in enumerate(threads):
+            if place < limit or thread.id == current:
+                _thread(person, thread, current=thread.id == current)
+    if len(threads) > limit:
+        st.button(
+            "Show more",
+            key="more_threads",
+            type="tertiary",
+            icon=":material/expand_more:",
+            on_click=_show_more_threads,
+        )
 
 
-def _thread(person: Person, thread: ThreadRow, *, current: bool, busy: bool) -> None:
+def _show_more_threads() -> None:
+    st.session_state["shown_threads"] = int(st.session_state["shown_threads"]) + _MORE_THREADS
+
+
+def _last_state(thread: ThreadRow) -> str:
+    """In a word, how the last task of a conversation stands; "" when there is none."""
+    if thread.state is None:
+        return ""
+    if thread.busy:
+        return "Running" if thread.state == "running" else STATE_WORDS.get(thread.state, "")
+    if thread.state == "succeeded":
+        return "Proven" if thread.verdict == "proven" else "Unverified"
+    if thread.verdict == "refuted":
+        return "Refuted"
+    return STATE_WORDS.get(thread.state, "")
+
+
+def _thread(person: Person, thread: ThreadRow, *, current: bool) -> None:
+    words = _last_state(thread)
+    icon = _STATES.get(words, ":gray[:material/schedule:]" if words else ":gray[:material/chat_bubble:]")
     with st.container(
         horizontal=True,
         wrap=False,
@@ -66,11 +106,10 @@ def _thread(person: Person, thread: ThreadRow, *, current: bool, busy: bool) -> 
         horizontal_alignment="distribute",
     ):
         if st.button(
-            plain(short(thread.title, _TITLE_CHARACTERS)),
+            f"{icon} {plain(short(thread.title, _TITLE_CHARACTERS))}",
             key=f"thread-{thread.id}",
             type="secondary" if current else "tertiary",
-            icon=":material/pending:" if busy else ":material/chat_bubble:",
-            help="A task is running here." if busy else None,
+            width="stretch",
             wrap=False,
         ):
             _go(thread.id)

@@ -36,6 +36,12 @@ def cut_code(
     offer_all(key, f"Show all {counted(len(lines), 'line')}")
 
 
+def said_with_details(text: str) -> tuple[str, str]:
+    """The first line of a text, and what comes after it."""
+    first, _, rest = text.strip().partition("\n")
+    return first.strip(), rest.strip("\n")
+
+
 def wants_all(key: str) -> bool:
     """Whether the person asked to see all of it."""
     return bool(st.session_state.get(f"all-{key}"))

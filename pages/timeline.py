@@ -8,10 +8,11 @@ import streamlit as st
 
 from live.story import Check, Note, Story, Told, ToldStep
 from live.wording import counted, duration, plain, short
-from pages.text import cut_code, small
+from pages.text import cut_code, said_with_details, small
 
 # While it runs, the output below the code matters more than the whole of the code.
 _LIVE_CODE_LINES, _CODE_LINES = 8, 30
+_ONE_LINE = 300  # characters that are read at ease without line breaks
 _ICONS = {
     "pending": ":material/radio_button_unchecked:",
     "running": "spinner",
@@ -71,7 +72,7 @@ def _step(task_id: int, step: ToldStep, *, active: bool) -> None:
     if not step.executions and step.code:
         cut_code(f"{task_id}-{step.id}-code", step.code, "python")
     if step.error and not (step.executions and step.executions[-1].error == step.error):
-        st.error(plain(step.error), icon=":material/error:")
+        show_error(f"{task_id}-{step.id}-step-error", step.error)
 
 
 def _superseded(told: Told) -> None:
@@ -125,12 +126,24 @@ def show_checks(key: str, checks: Sequence[Check], *, running: bool) -> None:
     ):
         if not last:
             small("No check has been executed yet.")
-        for check in last:
-            st.markdown(check_line(check.outcome, check.check, check.detail))
+        for number, check in enumerate(last):
+            show_check(f"{key}-{newest}-{number}", check.outcome, check.check, check.detail)
 
 
-def check_line(outcome: str, check: str, detail: str) -> str:
-    """A check in one paragraph: word and icon tell the outcome, not colour alone."""
+def show_check(key: str, outcome: str, check: str, detail: str) -> None:
+    """Draw a check: word and icon tell the outcome, not colour alone; what it wrote keeps its lines."""
     mark = ":green[:material/check: passed]" if outcome == "passed" else ":red[:material/close: failed]"
-    rest = f"  \n:gray[{plain(detail)}]" if detail.strip() else ""
-    return f"{mark} {plain(check)}{rest}"
+    lines = detail.strip("\n").splitlines()
+    if len(lines) > 1 or len(detail) > _ONE_LINE:
+        st.markdown(f"{mark} {plain(check)}")
+        cut_code(f"{key}-detail", detail.strip("\n"), None, last=outcome != "passed")
+    else:
+        st.markdown(f"{mark} {plain(check)}" + (f"  \n:gray[{plain(detail)}]" if lines else ""))
+
+
+def show_error(key: str, error: str, *, before: str = "", icon: str = ":material/error:") -> None:
+    """Draw why something failed: the sentence in red, and below it what follows, such as a traceback."""
+    sentence, details = said_with_details(error)
+    st.error(f"{before}{plain(sentence)}", icon=icon)
+    if details:
+        cut_code(key, details, None, last=True)

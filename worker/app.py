@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from quart import Quart
+from quart import Quart, request
 
 from worker.engine import Engine
+
+OWN_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,14 @@ def create_app(look: Callable[[], Readiness]) -> Quart:
         look: tells how the worker is, now.
     """
     app = Quart("worker")
+
+    @app.before_request
+    async def refuse_strangers() -> tuple[dict[str, str], int] | None:  # pyright: ignore[reportUnusedFunction]
+        """A page elsewhere whose name was made to point here still sends its own Host, or its Origin."""
+        host = request.host.rsplit(":", 1)[0].lower()
+        if host not in OWN_NAMES or request.headers.get("Origin"):
+            return {"error": "This address answers on this machine only, and to no web page."}, 403
+        return None
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]

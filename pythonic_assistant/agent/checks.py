@@ -90,9 +90,9 @@ def executable(check: Check, answer: str) -> str:
     tree = ast.fix_missing_locations(_Counted().visit(ast.parse(check.code)))
     source = f"{ast.unparse(tree)}\nassert {_REACHED}, 'no assert of this check was reached'\n"
     return (
-        f"import linecache\n"
+        f"import builtins, linecache\n"
         f"linecache.cache['<check>'] = ({len(source)}, None, {source!r}.splitlines(True), '<check>')\n"
-        f"exec(compile({source!r}, '<check>', 'exec'), "
+        f"builtins.exec(builtins.compile({source!r}, '<check>', 'exec'), "
         f"{{**globals(), {ANSWER!r}: {answer!r}, {_REACHED!r}: []}})\n"
     )
 

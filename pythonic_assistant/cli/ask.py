@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mimetypes
 import sys
@@ -19,6 +20,7 @@ from pythonic_assistant.adapters.store.naming import BUCKET
 from pythonic_assistant.cli.account import SignedIn, account_of, sign_in
 from pythonic_assistant.cli.follow import follow
 from pythonic_assistant.cli.progress import Progress
+from pythonic_assistant.cli.safe import safe
 from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.task import DEMO_MODEL
 from pythonic_assistant.settings import Settings
@@ -64,7 +66,7 @@ async def ask(settings: Settings, question: Question) -> int:
     task = await follow(person, task_id, progress.event, progress.unreachable)
     artifacts = await _download_all(person, task_id, question.out or Path(f"task-{task_id}"))
     if question.as_json:
-        sys.stdout.write(json.dumps(_result(task, artifacts), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(json.dumps(_result(task, artifacts), indent=2) + "\n")
     else:
         _show(task, artifacts)
     return 0 if task["state"] == "succeeded" else FAILED_EXIT
@@ -120,6 +122,8 @@ async def _download_all(person: SignedIn, task_id: int, folder: Path) -> list[di
             person.client.storage.from_(BUCKET).download(row["storage_path"]),
             deadline=TRANSFER_SECONDS,
         )
+        if hashlib.sha256(content).hexdigest() != row["sha256"]:
+            raise InvalidInputError(f"{row['name']} is not the file that the task left: its digest differs.")
         path = (folder / row["name"]).resolve()
         if not path.is_relative_to(folder.resolve()):
             raise InvalidInputError(f"The artifact {row['name']} names a place outside of {folder}.")
@@ -157,9 +161,9 @@ def _show(task: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]) -> No
     console = Console()
     console.print()
     if task["answer"]:
-        console.print(Markdown(str(task["answer"])))
+        console.print(Markdown(safe(str(task["answer"])), hyperlinks=False))
     if task["error"]:
-        console.print(str(task["error"]), style="red", markup=False)
+        console.print(safe(str(task["error"])), style="red", markup=False)
     words = {
         "proven": ("✓ proven", "green"),
         "refuted": ("✗ refuted", "red"),
@@ -171,9 +175,11 @@ def _show(task: Mapping[str, Any], artifacts: Sequence[Mapping[str, Any]]) -> No
     if task["model_used"] == DEMO_MODEL:
         console.print("scripted demo, no AI", style="yellow")
     for item in task["evidence"]:
-        console.print(f"  {'✓' if item['outcome'] == 'passed' else '✗'} {item['check']}", markup=False)
+        console.print(f"  {'✓' if item['outcome'] == 'passed' else '✗'} {safe(item['check'])}", markup=False)
     for artifact in artifacts:
-        console.print(f"  → {artifact['path']} ({artifact['bytes']:,} bytes)", markup=False, highlight=False)
+        console.print(
+            f"  → {safe(artifact['path'])} ({artifact['bytes']:,} bytes)", markup=False, highlight=False
+        )
 
 
 def _row(data: Any) -> Mapping[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
+from pythonic_assistant.cli.safe import safe
+
 
 class Progress:
     """Prints each event that a person wants to see.
@@ -63,4 +65,4 @@ class Progress:
 
     def _say(self, text: str, style: str | None = None) -> None:
         if not self._quiet:
-            self._console.print(text, style=style, markup=False, highlight=False)
+            self._console.print(safe(text), style=style, markup=False, highlight=False)

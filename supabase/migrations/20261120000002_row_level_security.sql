@@ -42,10 +42,13 @@ create policy "people delete their own assistants" on public.assistants
 
 create policy "people see their own threads" on public.threads
     for select to authenticated using (user_id = (select auth.uid()));
+-- An assistant that the person may not see cannot be named either: the query below sees no other.
 create policy "people begin threads of their own" on public.threads
-    for insert to authenticated with check (user_id = (select auth.uid()));
+    for insert to authenticated with check (user_id = (select auth.uid())
+        and (assistant_id is null or exists (select 1 from public.assistants a where a.id = assistant_id)));
 create policy "people change their own threads" on public.threads
-    for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
+    for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid())
+        and (assistant_id is null or exists (select 1 from public.assistants a where a.id = assistant_id)));
 create policy "people delete their own threads" on public.threads
     for delete to authenticated using (user_id = (select auth.uid()));
 

@@ -77,7 +77,8 @@ begin
         if jsonb_typeof(v_file) <> 'object'
             or coalesce(v_file ->> 'name', '') = ''
             or coalesce(v_file ->> 'storage_path', '') not like new.user_id::text || '/%'
-            or (v_file ->> 'storage_path') like '%..%' then
+            or char_length(v_file ->> 'storage_path') > 1000
+            or (v_file ->> 'storage_path') ~ '[.][.]|%|[[:cntrl:]]|\\' then
             raise exception 'Each of inputs needs a name and a storage_path that begins with the person''s id.'
                 using errcode = 'invalid_parameter_value';
         end if;
@@ -442,7 +443,8 @@ begin
     into v_tasks
     from claimed c
     left join public.threads th on th.id = c.thread_id
-    left join public.assistants a on a.id = coalesce(c.assistant_id, th.assistant_id);
+    left join public.assistants a on a.id = coalesce(c.assistant_id, th.assistant_id)
+        and (a.user_id is null or a.user_id = c.user_id);
 
     select extract(epoch from min(t.run_at) - now()) into v_next
         from public.tasks t where t.queue = p_queue and t.state = 'scheduled';

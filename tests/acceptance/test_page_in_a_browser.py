@@ -209,10 +209,17 @@ async def test_an_unverified_answer_is_never_green_and_a_refuted_one_is_not_give
     await expect(page.get_by_text("no executed check confirms")).to_be_visible()
     await ask(page, "Is it 7?")
     claim = await world.worker.claim()
-    failed = [{"check": "It is 7", "outcome": "failed", "detail": "8 is not 7", "code": "assert 8 == 7"}]
+    trace = 'Traceback (most recent call last):\n  File "check.py", line 1\nAssertionError: 8 is not 7'
+    failed = [{"check": "It is 7", "outcome": "failed", "detail": trace, "code": "assert 8 == 7"}]
+    await world.worker.tell(claim, ("run_failed", {"error": "", "refuted_answer": "Surely it is 7."}))
     await world.worker.fail(claim, "The check found 8.", failed)
     await expect(badge(page, "Refuted")).to_be_visible(timeout=WAIT)
-    await expect(page.get_by_text("8 is not 7")).to_be_visible()
+    shown = page.get_by_test_id("stCode").filter(has_text="8 is not 7")
+    await expect(shown).to_be_visible()
+    assert trace in await shown.inner_text()
+    await expect(page.get_by_text("Surely it is 7.")).to_have_count(0)
+    await page.get_by_text("The answer that was refuted").click()
+    await expect(page.get_by_text("Surely it is 7.")).to_be_visible(timeout=WAIT)
     await page.get_by_role("button", name="Retry from the start").click()
     again = await world.worker.claim()
     assert (again.task_id, again.attempt) == (claim.task_id, 2)
@@ -230,6 +237,8 @@ async def test_cancelling_is_shown_until_it_is_confirmed(world: World) -> None:
     await expect(badge(page, "Cancelling…")).to_be_visible(timeout=WAIT)
     await world.worker.confirm_cancel(claim)
     await expect(badge(page, "Cancelled")).to_be_visible(timeout=WAIT)
+    await expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    await expect(page.get_by_role("button", name="Retry from the failed step")).to_have_count(0)
 
 
 async def test_an_upload_goes_with_the_task(world: World) -> None:
@@ -248,6 +257,97 @@ async def test_an_upload_goes_with_the_task(world: World) -> None:
     content = await world.worker.http.get(f"/storage/v1/object/artifacts/{given['storage_path']}")
     assert content.content == b"a\n1\n"
     await world.worker.finish(claim, "1", "unverified")
+
+
+async def attach(page: Page, *files: Path) -> None:
+    await (
+        page.get_by_test_id("stChatInputFileUploadButton")
+        .locator("input[type=file]")
+        .set_input_files([str(file) for file in files])
+    )
+    await expect(page.get_by_test_id("stFileChip")).to_have_count(len(files), timeout=WAIT)
+
+
+async def test_why_something_is_not_sent_is_said_and_stays(world: World, tmp_path: Path) -> None:
+    page = await world.open()
+    box = page.get_by_test_id("stChatInputTextArea")
+    alert = page.get_by_test_id("stBottomBlockContainer").get_by_test_id("stAlertContainer")
+    (tmp_path / "empty.csv").touch()
+    await attach(page, tmp_path / "empty.csv")
+    await ask_in_vain(page, "Sum the column")
+    await expect(alert).to_contain_text("The file empty.csv is empty", timeout=WAIT)
+    await expect(alert).to_have_attribute("role", "alert")  # read out at once
+    await expect(box).to_have_value("Sum the column")
+    await page.get_by_role("button", name="Dismiss").click()
+    await expect(alert).to_have_count(0, timeout=WAIT)
+    # Streamlit would send this one without its file.
+    (tmp_path / "large.csv").write_bytes(bytes(51 * 1024 * 1024))
+    await attach(page, tmp_path / "large.csv")
+    await box.press("Enter")
+    await expect(alert).to_contain_text("“large.csv” could not be attached", timeout=WAIT)
+    await expect(alert).to_contain_text("50")
+    await page.get_by_test_id("stChatInputSubmitButton").click()
+    await expect(box).to_have_value("Sum the column")
+    with pytest.raises(AssertionError, match="no task was queued"):
+        await world.worker.claim(seconds=0.5)
+    await page.get_by_test_id("stFileChipDeleteBtn").get_by_role("button").click()
+    await box.fill("x" * 20_001)
+    await box.press("Enter")
+    await expect(alert).to_contain_text("20,001 characters", timeout=WAIT)
+    await expect(box).to_have_value("x" * 20_001)
+    await ask(page, "Sum nothing")
+    await expect(alert).to_have_count(0, timeout=WAIT)
+    claim = await world.worker.claim()
+    assert claim.inputs == []
+    await world.worker.finish(claim, "0", "unverified")
+
+
+async def test_a_thread_deleted_in_another_tab_is_told_and_the_text_kept(world: World) -> None:
+    page = await world.open()
+    await ask(page, "Soon to be deleted")
+    claim = await world.worker.claim()
+    await world.worker.finish(claim, "Here it is.", "unverified")
+    await expect(page.get_by_text("Here it is.")).to_be_visible(timeout=WAIT)
+    deleted = await world.worker.http.delete("/rest/v1/threads", params={"title": "eq.Soon to be deleted"})
+    assert deleted.status_code < 300
+    await ask_in_vain(page, "And now?")
+    alert = page.get_by_test_id("stBottomBlockContainer").get_by_test_id("stAlertContainer")
+    await expect(alert).to_contain_text("This thread does not exist", timeout=WAIT)
+    await expect(page.get_by_test_id("stChatInputTextArea")).to_have_value("And now?")
+
+
+async def ask_in_vain(page: Page, prompt: str) -> None:
+    """Type and send something that comes back."""
+    box = page.get_by_test_id("stChatInputTextArea")
+    await box.fill(prompt)
+    await expect(page.get_by_test_id("stChatInputSubmitButton")).to_be_enabled(timeout=WAIT)
+    await box.press("Enter")
+
+
+async def test_a_narrow_window_shows_wide_tables_and_gets_out_of_the_way(world: World) -> None:
+    page = await world.open()
+    await ask(page, "A wide table")
+    claim = await world.worker.claim()
+    head = "|" + "|".join(f" a long heading {n} " for n in range(12)) + "|"
+    table = "\n".join([head, "|" + "---|" * 12, "|" + " value |" * 12])
+    await world.worker.finish(claim, f"The table:\n\n{table}", "unverified")
+    cell = page.get_by_text("a long heading 11")
+    await cell.wait_for(timeout=WAIT)
+    await page.set_viewport_size({"width": 390, "height": 844})
+    box = await page.locator("[data-testid=stMarkdownContainer] table").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 390
+    await cell.scroll_into_view_if_needed()
+    seen = await cell.bounding_box()
+    assert seen is not None
+    assert seen["x"] + seen["width"] <= 390
+    await page.reload()
+    opener = page.get_by_test_id("stExpandSidebarButton")
+    await opener.click(timeout=WAIT)
+    sidebar = page.get_by_test_id("stSidebar")
+    await expect(sidebar).to_have_attribute("data-collapsed", "false")
+    await sidebar.get_by_role("button", name="A wide table", exact=False).first.click()
+    await expect(sidebar).to_have_attribute("data-collapsed", "true", timeout=WAIT)
 
 
 async def test_an_ice_breaker_brings_its_file_and_two_clicks_make_one_task(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +20,10 @@ class Desk:
     def __init__(self, lost: int) -> None:
         self.lost = lost
         self.asked: list[tuple[str, str]] = []
+
+    async def upload_all(self, files: Sequence[Any]) -> list[dict[str, Any]]:
+        assert not files
+        return []
 
     async def enqueue(self, prompt: str, *, dedupe_key: str, **_: Any) -> Any:
         self.asked.append((prompt, dedupe_key))
@@ -61,7 +65,22 @@ def test_a_prompt_that_is_sent_again_after_a_lost_reply_stays_one_task(app: AppT
 
 def test_another_prompt_is_another_task(app: AppTest, desk: Desk) -> None:
     app.chat_input[0].set_value("Add 1 and 2").run()
-    assert "Your text is kept: send it again." in app.toast[0].value
-    assert "ReadTimeout" not in app.toast[0].value
+    assert "send it again" in app.error[0].value
+    assert "ReadTimeout" not in app.error[0].value
     app.chat_input[0].set_value("Add 1 and 3").run()
     assert desk.asked[0][1] != desk.asked[1][1]
+
+
+def test_a_refusal_stays_until_it_is_dismissed_or_something_is_sent(app: AppTest, desk: Desk) -> None:
+    app.chat_input[0].set_value("x" * 20_001).run()
+    assert desk.asked == []
+    assert "20,001 characters" in app.error[0].value
+    app.run()
+    assert len(app.error) == 1
+    app.button[0].click().run()
+    assert len(app.error) == 0
+    app.chat_input[0].set_value("Add 1 and 2").run()
+    assert len(app.error) == 1
+    desk.lost = 0
+    app.chat_input[0].set_value("Add 1 and 2").run()
+    assert len(app.error) == 0

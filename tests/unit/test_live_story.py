@@ -92,6 +92,13 @@ def test_checks_and_the_end() -> None:
     ended = tell(told(("plan_made", PLAN), ("verification_started", {"round": 1}), ("run_succeeded", {})))
     assert ended.ended
     assert not ended.verifying
+    assert ended.refuted_answer == ""
+
+
+def test_a_refuted_answer_is_that_of_the_last_attempt() -> None:
+    refuted = told(("run_failed", {"error": "A check failed.", "refuted_answer": "It is 7."}))
+    assert tell(refuted).refuted_answer == "It is 7."
+    assert tell([*refuted, *told(("run_started", {}), attempt=2)]).refuted_answer == ""
 
 
 def test_strange_events_are_passed_over() -> None:

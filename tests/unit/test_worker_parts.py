@@ -35,7 +35,8 @@ def test_input_names_are_safe_and_unique(names: list[str], made: list[str]) -> N
 
 def test_storage_keys_keep_to_what_storage_takes_and_stay_apart() -> None:
     assert storage_name("out/plot 1.png") == "out/plot 1.png"
-    assert storage_name("größe.png") == "gr_f6__df_e.png"
+    assert storage_name("größe.png") == "gr=f6==df=e.png"
+    assert storage_name("é.csv") != storage_name("=e9=.csv")
     assert storage_name("a#b") != storage_name("a%b")
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 BUCKET = "artifacts"
 """The one private bucket; every path in it begins with its person's id."""
 
-_UNSAFE_FOR_STORAGE = re.compile(r"[^\w/!\-.*'() &$@=;:+,?]", re.ASCII)
-"""What Supabase Storage refuses in a key:
+_UNSAFE_FOR_STORAGE = re.compile(r"[^\w/!\-.*'() &$@;:+,?]", re.ASCII)
+"""What Supabase Storage refuses in a key, and "=", which marks what was replaced, so that no two names meet:
 https://supabase.com/docs/guides/storage/uploads/file-limits — the set of its `isValidKey`."""
 
 
@@ -44,7 +44,7 @@ def storage_name(name: str) -> str:
 
     A name that gets too long keeps its end, behind a digest of the whole.
     """
-    key = _UNSAFE_FOR_STORAGE.sub(lambda match: f"_{ord(match.group()):x}_", name)
+    key = _UNSAFE_FOR_STORAGE.sub(lambda match: f"={ord(match.group()):x}=", name)
     if len(key) <= LONGEST_KEY:
         return key
     return f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-{key[-LONGEST_KEY // 2 :]}"
