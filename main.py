@@ -15,6 +15,7 @@ from supervisor.terminal import Terminal
 
 def main() -> int:
     """Run until stopped. Returns 0 after Ctrl-C, 2 for a mistake in the configuration, 1 for a failure."""
+    os.umask(0o077)  # state, logs and runs are this user's alone; children inherit it
     try:
         settings = load_settings(os.environ, Path(__file__).resolve().parent / ".env")
         asyncio.run(Stack(settings, os.environ, terminal=Terminal()).run())

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,15 @@ class StateFolder:
         """Of the locked file; whoever inherits it holds the folder too."""
         return self._descriptor
 
+    def _ensure_own(self, folder: Path) -> None:
+        """Refuse a folder in which another user could put something in the place of keys."""
+        found = folder.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ConfigurationError(
+                f"The folder {folder} belongs to another user, or others may write in it: give it to this "
+                "user alone (chmod go-w), or set PYTHONIC_HOME to another folder."
+            )
+
     async def hold(self) -> None:
         """Make the folder and hold it.
 
@@ -51,7 +61,9 @@ class StateFolder:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._ensure_own(self.path)
             self.logs.mkdir(mode=0o700, exist_ok=True)
+            self._ensure_own(self.logs)
             self._descriptor = os.open(self.path / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
             free = shutil.disk_usage(self.path).free
         except OSError as error:

@@ -200,6 +200,7 @@ async def _drain_when(stopped: asyncio.Event, engine: Engine) -> None:
 
 async def main() -> int:
     """Run one worker until SIGTERM or SIGINT."""
+    os.umask(0o077)
     log_to_stderr()
     settings = load_settings(os.environ, None, role="worker")
     config = config_of(settings)

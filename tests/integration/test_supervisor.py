@@ -466,3 +466,11 @@ def test_the_log_of_a_running_child_stays_small(stage: Stage) -> None:
     os.kill(stage.facts("worker")[0]["pid"], signal.SIGKILL)
     assert process.stdout is not None
     assert "The worker stopped (SIGKILL)" in process.stdout.readline()
+
+
+async def test_a_folder_in_which_others_may_write_is_refused(tmp_path: Path) -> None:
+    open_to_all = tmp_path / "home"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="others may write"):
+        await StateFolder(open_to_all, on_wait=print).hold()
