@@ -29,6 +29,17 @@ asyncio.run(main())
 """
 
 
+PLAIN = """
+import asyncio
+from pythonic_assistant.adapters.sandbox import zygote_sandbox
+async def main():
+    async with zygote_sandbox() as sandbox, await sandbox.open() as session:
+        result = await session.execute("open('/dev/null', 'w').write('x'); print(1 + 1)", timeout=20)
+        print(result.outcome, result.stdout.strip())
+asyncio.run(main())
+"""
+
+
 def test_environment_below_tmp_that_is_a_project_with_keys() -> None:
     with tempfile.TemporaryDirectory(prefix="pythonic-test-", dir="/tmp") as made:
         project = Path(made)
@@ -50,3 +61,15 @@ def test_environment_below_tmp_that_is_a_project_with_keys() -> None:
     listed = done.stdout.rpartition("own [")[2]
     assert "'bin'" in listed
     assert ".env" not in listed
+
+
+def test_an_owner_whose_files_are_private() -> None:
+    """A worker's umask keeps its files to itself; the root of its sessions is readable all the same."""
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import os; os.umask(0o077)\n{PLAIN}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.stdout.strip() == "ok 2", ended.stderr

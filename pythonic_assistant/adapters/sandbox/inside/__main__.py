@@ -5,6 +5,7 @@ of the adapter, and would need the project on `sys.path`.
 """
 
 import importlib.util
+import os
 import pathlib
 import sys
 
@@ -14,6 +15,7 @@ _NAME = "_sandbox_inside"
 
 def main() -> None:
     """Load the package under its inner name and run the zygote."""
+    os.umask(0o022)  # what is made here is the root of sessions, whose users are others than this one
     spec = importlib.util.spec_from_file_location(
         _NAME, _HERE / "__init__.py", submodule_search_locations=[str(_HERE)]
     )
