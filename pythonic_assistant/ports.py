@@ -5,8 +5,10 @@ Every method may be cancelled; a cancelled call leaves nothing running.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,7 +17,10 @@ from pythonic_assistant.domain.conversation import Item, Reply
 from pythonic_assistant.domain.event import Purpose
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile, InputFile
+from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.task import ClaimedTask
+from pythonic_assistant.domain.tool import ToolSpec
+from pythonic_assistant.domain.variable import SavedVariable, UnsavedVariable
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 
 
@@ -103,43 +108,56 @@ class Model(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxLimits:
-    """Limits of one session.
-
-    Attributes:
-        memory_bytes: of all processes of the session together, scratch files included.
-        processes: alive at the same time.
-        cpu_seconds: of each process, over the whole session.
-        disk_bytes: of the scratch folder.
-        inodes: files and folders in the scratch folder.
-        output_bytes: of stdout and stderr of one execution; what comes later is dropped.
-        open_files: per process.
-    """
-
-    memory_bytes: int = 1 << 30
-    processes: int = 64
-    cpu_seconds: int = 600
-    disk_bytes: int = 512 << 20
-    inodes: int = 20_000
-    output_bytes: int = 1 << 20
-    open_files: int = 256
-
-
 OnOutput = Callable[[Literal["stdout", "stderr"], str], None]
 
 
 class SandboxSession(Protocol):
     """One task's isolated Python, with variables that live from one execution to the next."""
 
-    async def execute(self, code: str, *, timeout: float, on_output: OnOutput | None = None) -> Execution:
+    async def execute(
+        self, code: str, *, timeout: float, on_output: OnOutput | None = None, checkpoint: bool = False
+    ) -> Execution:
         """Run code in the session's namespace.
 
         At `timeout` seconds the code is interrupted (variables survive), a grace later it is killed.
         Output is handed to `on_output` as it comes, decoded, on the event loop.
 
+        With `checkpoint` the state before the code is kept (a fork, about 2 ms): `rollback` returns to it,
+        and a death of the code (a crash, a limit) ends in it instead of ending the session
+        (`Execution.rolled_back`).
+
         Raises:
             SandboxDiedError: the session was already gone before this call.
+        """
+        ...
+
+    async def rollback(self) -> bool:
+        """Return to the variables before the last execution with `checkpoint`; files stay as they are.
+
+        False when there is no such state any more; then nothing has changed.
+
+        Raises:
+            SandboxDiedError: the session is gone.
+        """
+        ...
+
+    async def save(self, into: Path) -> tuple[tuple[SavedVariable, ...], tuple[UnsavedVariable, ...]]:
+        """Write the public variables as plain data into a folder of the host: see `SavedVariable`.
+
+        What cannot be saved is named. The folder also gets `catalogue.json`, which `restore` reads.
+
+        Raises:
+            SandboxDiedError: the session is gone.
+        """
+        ...
+
+    async def restore(self) -> tuple[str, ...]:
+        """Define the variables that `.variables/catalogue.json` of the current folder lists; their names.
+
+        For a session that has run nothing yet, opened with a `folder` that `save` has filled.
+
+        Raises:
+            SandboxDiedError: the session is gone.
         """
         ...
 
@@ -169,6 +187,58 @@ class SandboxSession(Protocol):
         ...
 
 
+class Egress(Protocol):
+    """The way out of a session, through a proxy of the host that decides about every request."""
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """The names that may be reached; anything else is refused and told."""
+        ...
+
+    @property
+    def certificate(self) -> str:
+        """PEM of the authority that signs what the proxy shows; trusted by this session alone."""
+        ...
+
+    def serve(self, listener: socket.socket) -> AbstractAsyncContextManager[None]:
+        """Answer on a listening socket that lies in the session's own network; owns it from now on."""
+        ...
+
+
+class Toolbox(Protocol):
+    """Tools that are granted to a session; they run on the host."""
+
+    @property
+    def specs(self) -> Sequence[ToolSpec]:
+        """What there is."""
+        ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Call a tool; arguments and result are JSON values.
+
+        Raises:
+            ToolError: no such tool, arguments that its schema refuses, or the tool failed; the message is
+                for the code that called.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What a session may reach beyond itself; by default nothing.
+
+    Attributes:
+        environment: variables of its environment; secrets are placeholders here.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    egress: Egress | None = None
+    toolbox: Toolbox | None = None
+
+
+NO_ACCESS = Access()
+
+
 class Sandbox(Protocol):
     """Makes sessions."""
 
@@ -177,20 +247,29 @@ class Sandbox(Protocol):
         """What isolates: "namespaces", "bwrap", "landlock", or "unsafe"."""
         ...
 
+    async def importable(self) -> frozenset[str]:
+        """Names of the top-level modules that code can import: the standard library and all packages."""
+        ...
+
     async def open(
         self,
         *,
         inputs: Sequence[InputFile] = (),
         limits: SandboxLimits = SandboxLimits(),
         seed: int | None = None,
+        access: Access = NO_ACCESS,
+        folder: Path | None = None,
     ) -> SandboxSession:
         """Make a session whose current folder is its scratch folder, with `inputs/<name>` read-only in it.
 
         Args:
             seed: of `random` and `numpy.random`, 0 to 2**63 - 1; None draws one.
+            access: what it may reach beyond itself.
+            folder: a folder of the host that is the current folder instead, seen read-only, `inputs/`
+                included: for code that shall only look. It must hold a folder `inputs` when there are any.
 
         Raises:
-            SandboxUnavailableError: this host cannot isolate code.
+            SandboxUnavailableError: this host cannot isolate code, or its tier cannot give this access.
             InvalidInputError: a limit is impossible or an input cannot be read.
         """
         ...

@@ -38,6 +38,42 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EgressGrant:
+    """Where a runner hands over the listening socket of its session, and the word that it is entitled to.
+
+    Attributes:
+        socket: of the worker's broker.
+        token: of this attempt alone.
+        certificate: PEM of the authority that the session shall trust.
+    """
+
+    socket: Path
+    token: str
+    certificate: str
+
+    def __repr__(self) -> str:
+        return f"EgressGrant(socket={str(self.socket)!r}, token=…)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolAsked:
+    """A line from the runner to the worker: code wants this tool called. Answered by the same `id`."""
+
+    id: int
+    tool: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolAnswered:
+    """A line from the worker to the runner, after the order: a JSON value, or why there is none."""
+
+    id: int
+    value: Any = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOrder:
     """What the worker writes to a runner: the request and the means.
 
@@ -45,12 +81,14 @@ class RunOrder:
         model: None while none is configured; then only the scripted demo can answer.
         sandbox_socket: where the worker's zygote listens.
         outbox: folder for artifacts.
+        egress: None while code may reach nothing.
     """
 
     request: RunRequest
     model: ModelConfig | None
     sandbox_socket: Path
     outbox: Path
+    egress: EgressGrant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

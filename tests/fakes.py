@@ -20,7 +20,8 @@ from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.conversation import Reply
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile, InputFile
-from pythonic_assistant.ports import ModelReply, ModelRequest, SandboxLimits
+from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.ports import ModelReply, ModelRequest
 
 Answer = Callable[[ModelRequest], ModelReply] | ModelReply
 

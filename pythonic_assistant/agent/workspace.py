@@ -14,7 +14,8 @@ from pathlib import Path
 from pythonic_assistant.domain.errors import SandboxDiedError
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile, InputFile
-from pythonic_assistant.ports import OnOutput, Sandbox, SandboxLimits, SandboxSession
+from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.ports import OnOutput, Sandbox, SandboxSession
 
 
 class Workspace:

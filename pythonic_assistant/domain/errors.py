@@ -11,6 +11,7 @@ AssistantError
 │   ├── ModelRefusedError      bad key, unknown model, a request that the server will never take
 │   ├── ModelReplyError        an empty or garbled reply, after the retries that are worth it
 │   └── SandboxUnavailableError  this host cannot isolate code
+├── ToolError                  a tool refused or failed: told to the code that called it
 ├── SandboxDiedError           the session ended under its user: a result for the loop, not a crash
 ├── LeaseLostError             another attempt owns the task: stop, write nothing
 └── BudgetExceededError        a limit of turns, tokens or seconds is spent
@@ -64,6 +65,10 @@ class ModelReplyError(PermanentError):
 
 class SandboxUnavailableError(PermanentError):
     """This host cannot isolate generated code; the message names each way to mend it."""
+
+
+class ToolError(AssistantError):
+    """A tool refused its arguments, or failed; the message is for the code that called it."""
 
 
 class SandboxDiedError(AssistantError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pythonic_assistant.domain.budget import Usage
@@ -15,11 +16,20 @@ Purpose = Literal["plan", "code", "fix", "verify", "probe"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """The run has begun. `scripted` marks the demo, which no model answers."""
+    """The run has begun.
+
+    Attributes:
+        scripted: marks the demo, which no model answers.
+        sandbox: the tier.
+        limits: of the session and the run, by the names of `limits.LEAST`.
+        hosts: that code may reach.
+    """
 
     model: str
     scripted: bool
     sandbox: str
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    hosts: tuple[str, ...] = ()
     kind: Literal["run_started"] = "run_started"
 
 
@@ -91,7 +101,10 @@ class OutputWritten:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeExecuted:
-    """An execution ended. `output` is stdout, stderr and the last value together, cut for reading."""
+    """An execution ended. `output` is stdout, stderr and the last value together, cut for reading.
+
+    `rolled_back`: what it did to variables has been undone.
+    """
 
     step_id: str
     execution: int
@@ -99,6 +112,7 @@ class CodeExecuted:
     output: str
     error: str
     seconds: float
+    rolled_back: bool = False
     kind: Literal["code_executed"] = "code_executed"
 
 
@@ -145,6 +159,65 @@ class ArtifactSaved:
     bytes: int
     sha256: str
     kind: Literal["artifact_saved"] = "artifact_saved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressRequested:
+    """Code asked for something outside. Paths, headers and bodies are not kept: they may be private.
+
+    Attributes:
+        method: of HTTP; CONNECT where the request itself was never seen.
+        sent_bytes, received_bytes: of the bodies.
+        reason: why it was refused or failed; else empty.
+        status: of the answer; 0 where there was none.
+        secrets: names of the secrets that were put in, never values.
+    """
+
+    host: str
+    port: int
+    method: str
+    outcome: Literal["allowed", "refused", "failed"]
+    reason: str = ""
+    status: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    seconds: float = 0.0
+    secrets: tuple[str, ...] = ()
+    kind: Literal["egress_requested"] = "egress_requested"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCalled:
+    """Code called a tool.
+
+    Attributes:
+        arguments: JSON text, cut for reading.
+        detail: the error, or the size of the result.
+    """
+
+    tool: str
+    arguments: str
+    outcome: Literal["ok", "refused", "failed"]
+    detail: str
+    seconds: float
+    kind: Literal["tool_called"] = "tool_called"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariableSaved:
+    """A variable was kept for later tasks of the thread; see `SavedVariable`.
+
+    `path` is where the file is on the worker's host, for the worker only.
+    """
+
+    name: str
+    type: str
+    shape: str
+    bytes: int
+    media_type: str
+    load: str
+    path: str
+    kind: Literal["variable_saved"] = "variable_saved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +272,9 @@ Event = (
     | VerificationStarted
     | CheckExecuted
     | ArtifactSaved
+    | EgressRequested
+    | ToolCalled
+    | VariableSaved
     | Noted
     | RunSucceeded
     | RunFailed

@@ -20,6 +20,8 @@ class Execution:
         error: the traceback without the frames of the sandbox, or the sentence that names the limit.
         seconds: wall time.
         truncated: whether stdout or stderr was cut.
+        rolled_back: whether the variables are those before this execution; a session that died under a
+            checkpoint goes on so.
     """
 
     outcome: ExecutionOutcome
@@ -29,6 +31,7 @@ class Execution:
     error: str = ""
     seconds: float = 0.0
     truncated: bool = False
+    rolled_back: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.files import InputFile
+from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.plan import Plan
+from pythonic_assistant.domain.tool import ToolSpec
+from pythonic_assistant.domain.variable import SavedVariable
 
 TaskState = Literal["scheduled", "held", "queued", "running", "waiting", "succeeded", "failed", "cancelled"]
 TaskKind = Literal["task", "probe"]
@@ -29,6 +33,19 @@ class StoredFile:
     media_type: str
     bytes: int
     earlier: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVariable:
+    """A variable of a thread whose file is in Storage; the other fields as in `SavedVariable`."""
+
+    name: str
+    type: str
+    shape: str
+    bytes: int
+    media_type: str
+    load: str
+    storage_path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +75,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedTask:
-    """A task that this worker holds. `(id, attempt)` fences every write about it."""
+    """A task that this worker holds. `(id, attempt)` fences every write about it.
+
+    Attributes:
+        hosts: that its code may reach: those of the task, its thread and its assistant.
+        limits: of the assistant, replaced by those of the task; names as in `limits.LEAST`.
+        tools: names of the tools that its assistant grants.
+        saved: variables that earlier tasks of the thread left.
+    """
 
     id: int
     attempt: int
@@ -71,6 +95,10 @@ class ClaimedTask:
     inputs: tuple[StoredFile, ...]
     resume: Resume | None = None
     history: tuple[Exchange, ...] = ()
+    hosts: tuple[str, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    tools: tuple[str, ...] = ()
+    saved: tuple[StoredVariable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +109,13 @@ class RunRequest:
         history: earlier messages of the thread, oldest first.
         instructions: those of the assistant; may be empty.
         seed: of chance in the sandbox; the same for all attempts of a task; None draws one.
+        limits: of the sandbox session.
+        environment: of the sandbox session; secrets are placeholders, except those in `raw`.
+        raw: names in `environment` whose values are secrets in the clear, by their owner's choice: they are
+            cut out of whatever leaves the session.
+        hosts: that code may reach, for the model to know; the proxy decides.
+        tools: that code may call.
+        saved: variables of earlier tasks of the thread; each `path` is the place in the session.
         cache_key: the same for runs whose conversations begin alike, such as those of one thread.
     """
 
@@ -92,4 +127,10 @@ class RunRequest:
     budget: Budget = field(default_factory=Budget)
     resume: Resume | None = None
     seed: int | None = None
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    raw: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+    saved: tuple[SavedVariable, ...] = ()
     cache_key: str = ""

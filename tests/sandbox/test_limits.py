@@ -9,7 +9,7 @@ import pytest
 from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
 from pythonic_assistant.domain.errors import InvalidInputError, SandboxDiedError
-from pythonic_assistant.ports import SandboxLimits
+from pythonic_assistant.domain.limits import SandboxLimits
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 MIB = 1 << 20

@@ -16,7 +16,8 @@ import matplotlib
 
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile, InputFile
-from pythonic_assistant.ports import OnOutput, SandboxLimits
+from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.ports import OnOutput
 
 
 class InProcessSandbox:

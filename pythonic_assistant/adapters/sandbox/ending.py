@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from pythonic_assistant.ports import SandboxLimits
+from pythonic_assistant.domain.limits import SandboxLimits
 
 _MIB = 1 << 20
 

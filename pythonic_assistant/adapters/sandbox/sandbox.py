@@ -17,20 +17,10 @@ from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.session import Handles, NamespaceSession
 from pythonic_assistant.domain.errors import InvalidInputError, SandboxUnavailableError
 from pythonic_assistant.domain.files import InputFile
-from pythonic_assistant.ports import SandboxLimits
+from pythonic_assistant.domain.limits import LEAST, MOST, SandboxLimits
 
 _OPEN_SECONDS = 15.0
 _RETRY_SECONDS = 0.05
-_LEAST = {
-    "memory_bytes": 32 << 20,  # what Python with pandas touches by itself, and a little
-    "processes": 1,
-    "cpu_seconds": 1,
-    "disk_bytes": 1 << 20,
-    "inodes": 16,
-    "output_bytes": 1,
-    "open_files": 32,
-}
-_MOST = 1 << 50
 _MOST_SEED = (1 << 63) - 1
 _DESCRIPTORS = 3  # scratch folder, init, REPL
 _LIMITS = SandboxLimits()
@@ -150,8 +140,8 @@ class NamespaceSandbox:
 def _ensure_possible(limits: SandboxLimits) -> None:
     for entry in fields(limits):
         value = getattr(limits, entry.name)
-        least = _LEAST[entry.name]
-        if not least <= value <= _MOST:
+        least = LEAST[entry.name]
+        if not least <= value <= MOST:
             raise InvalidInputError(f"The sandbox limit {entry.name}={value} must be at least {least}.")
 
 

@@ -20,7 +20,8 @@ from pythonic_assistant.adapters.sandbox.output import Output, Stream
 from pythonic_assistant.domain.errors import InvalidInputError, SandboxDiedError
 from pythonic_assistant.domain.execution import Execution, ExecutionOutcome, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile
-from pythonic_assistant.ports import OnOutput, SandboxLimits
+from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.ports import OnOutput
 
 _GRACE_SECONDS = 1.0  # between the interrupt and the kill
 _END_SECONDS = 2.0  # for the reason of an end to arrive, and for processes to be gone

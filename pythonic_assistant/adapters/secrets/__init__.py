@@ -1,0 +1,1 @@
+"""Secrets at rest: sealed for the worker, so that neither database nor page can read them."""

@@ -1,0 +1,92 @@
+"""Cuts secret values out of whatever is shown, stored or sent, in the spellings that programs give them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+SHORTEST = 6
+"""Characters; a shorter value would be found everywhere by chance."""
+
+
+class Redactor:
+    """Replaces values by what stands for them.
+
+    Args:
+        shown: what to show by the value that it replaces. Values shorter than `SHORTEST` are left alone.
+    """
+
+    def __init__(self, shown: Mapping[str, str]) -> None:
+        self._shown: dict[str, str] = {}
+        for value, instead in shown.items():
+            if len(value) >= SHORTEST:
+                self._shown.update(dict.fromkeys(spellings(value), instead))
+        # The longest first: a spelling may begin with another one.
+        words = sorted(self._shown, key=len, reverse=True)
+        self._words = re.compile("|".join(map(re.escape, words))) if words else None
+        self._bytes = re.compile(b"|".join(re.escape(word.encode()) for word in words)) if words else None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to look for."""
+        return self._words is not None
+
+    def text(self, text: str) -> str:
+        """Return the text with what stands for each value."""
+        if self._words is None:
+            return text
+        return self._words.sub(lambda found: self._shown[found.group()], text)
+
+    def data(self, data: bytes) -> bytes:
+        """As `text`, for bytes that hold UTF-8 or anything else."""
+        if self._bytes is None:
+            return data
+        return self._bytes.sub(lambda found: self._shown[found.group().decode()].encode(), data)
+
+    def found_in(self, data: bytes) -> bool:
+        """Whether a value is in there."""
+        return self._bytes is not None and self._bytes.search(data) is not None
+
+    def value(self, value: Any) -> Any:
+        """As `text`, for every text in a JSON value, keys included."""
+        if self._words is None:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.value(key): self.value(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(value, (list, tuple)):
+            return [self.value(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return value
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest spelling: what a stream has to hold back."""
+        return max((len(word.encode()) for word in self._shown), default=0)
+
+
+def spellings(value: str) -> frozenset[str]:
+    """Return the value as it is, percent-encoded, escaped for JSON, and in base64 by itself and in hex.
+
+    Base64 of a longer text that holds the value is found by its core: the characters that depend on the
+    value alone, for each of the three places at which it may begin.
+    """
+    raw = value.encode()
+    found = {
+        value,
+        quote(value, safe=""),
+        quote(value),
+        quote_plus(value),
+        json.dumps(value)[1:-1],
+        raw.hex(),
+    }
+    for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
+        for shift in range(3):
+            core = alphabet(b"\0" * shift + raw).decode().rstrip("=")
+            begin = (shift * 8 + 5) // 6
+            end = (shift + len(raw)) * 8 // 6
+            found.add(core[begin:end])
+    return frozenset(word for word in found if len(word) >= SHORTEST)
