@@ -62,6 +62,25 @@ class Redactor:
             return [self.value(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
         return value
 
+    def settled(self, text: str) -> int:
+        """Characters at the beginning that no text after this one can make part of a value.
+
+        For text that comes in pieces: what is behind them has to wait for the next piece.
+        """
+        if self._words is None:
+            return len(text)
+        longest = max(map(len, self._shown))
+        end = len(text)
+        for start in range(max(0, len(text) - longest + 1), len(text)):
+            tail = text[start:]
+            if any(word.startswith(tail) for word in self._shown):
+                end = start
+                break
+        for found in self._words.finditer(text):
+            if found.start() < end < found.end():
+                return found.start()
+        return end
+
     @property
     def longest(self) -> int:
         """Bytes of the longest spelling: what a stream has to hold back."""
