@@ -12,8 +12,9 @@ from pythonic_assistant.domain.event import Event, Noted
 from pythonic_assistant.domain.execution import Execution
 from pythonic_assistant.domain.limits import LEAST, SandboxLimits
 
-_NAMED: Final = re.compile(rf"\((?:the limit )?({'|'.join(map(re.escape, LEAST))})\b")
-"""How the sandbox names a limit in its sentences: `… the limit of a session (memory_bytes)`."""
+_NAMED: Final = re.compile(rf"^\S.*\blimit\b.*\(({'|'.join(map(re.escape, LEAST))})[,)]")
+"""How the sandbox names a limit in its sentences: `… the limit of a session (memory_bytes)`. Lines of code in
+a traceback are indented."""
 
 
 def limits_of(limits: SandboxLimits, budget: Budget) -> dict[str, float]:
@@ -53,7 +54,7 @@ class LimitsTold:
             )
         if execution.outcome in ("died", "error"):
             for line in execution.error.splitlines():
-                named = _NAMED.search(line)
+                named = _NAMED.match(line)
                 if named is not None:
                     self._tell(named.group(1), line.strip())
 

@@ -439,7 +439,7 @@ async def test_a_limit_that_is_hit_is_told_to_the_person_once(bench: Bench) -> N
         plan("s1"),
         code("DIE"),
         code("DIE"),
-        code("raise OSError('no room')\n# (disk_bytes)"),
+        code("limit = 1 / 0  # the limit of a session (disk_bytes)"),
         code("raise OSError('Code wrote more than 1 MiB, the limit of a session (disk_bytes).')"),
         code("x = 1"),
         verification("1", "assert x"),
