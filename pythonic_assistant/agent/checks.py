@@ -56,7 +56,8 @@ def problem_of(check: Check) -> str | None:
     """
     try:
         tree = ast.parse(check.code)
-    except (SyntaxError, ValueError) as error:
+        compile(tree, "<check>", "exec", dont_inherit=True)  # finds what the grammar alone does not
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f'The check "{check.claim}" is not Python: {error}.'
     asserts = list(_asserts(tree, guarded=False))
     if not asserts:

@@ -121,6 +121,8 @@ def read_code(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd escape in a string is no reason
             tree = ast.parse(code, "<code>")
+            # finds what the grammar alone does not, such as `return` outside of a function
+            compile(tree, "<code>", "exec", dont_inherit=True)
             found = list(_imports(tree, guarded=False))
     except SyntaxError as error:
         return Reading(error=_syntax(code, error))
@@ -198,7 +200,6 @@ def _is_local(module: str, texts: Sequence[str]) -> bool:
 def _absent(item: Missing, importable: Set[str]) -> str:
     parts = [
         f"Line {item.line}: {item.source}",
-        f"ModuleNotFoundError: No module named {item.module!r}",
         f"{item.module} is not installed here, and code cannot install anything.",
     ]
     others = ALTERNATIVES.get(item.module, {})
@@ -215,6 +216,8 @@ def _absent(item: Missing, importable: Set[str]) -> str:
         "Where nothing else will do, say in the answer that the owner can run: "
         f"pythonic sandbox packages add {package_of(item.module)}"
     )
+    # Last, as in a traceback: the line that a person is shown where a step fails.
+    parts.append(f"ModuleNotFoundError: No module named {item.module!r}")
     return "\n".join(parts)
 
 
@@ -228,9 +231,9 @@ def _syntax(code: str, error: SyntaxError) -> str:
         if error.end_lineno == line and error.end_offset:
             width = max(1, min(error.end_offset, len(source) + 1) - offset)
         shown += [f"    {source}", f"    {' ' * (offset - 1)}{'^' * width}"]
-    shown.append(f"{type(error).__name__}: {error.msg}")
     if _MAGIC.match(source):
         shown.append("Lines that begin with ! or % are no Python: there is no shell and no pip here.")
+    shown.append(f"{type(error).__name__}: {error.msg}")
     return "\n".join(shown)
 
 

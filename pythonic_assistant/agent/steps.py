@@ -140,7 +140,7 @@ async def _run(
             output=output_of(execution),
             error=execution.error,
             seconds=execution.seconds,
-            rolled_back=execution.rolled_back,
+            rolled_back=execution.rolled_back and not reading.error,  # there was nothing to undo
         )
     )
     return execution

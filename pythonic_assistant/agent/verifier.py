@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pythonic_assistant.agent.handing_over import CODE
 from pythonic_assistant.agent.limits_told import LimitsTold
 from pythonic_assistant.agent.reading import cut, output_of
 from pythonic_assistant.agent.schemas import VERIFICATION_SCHEMA, Check, Verification, read_verification
+from pythonic_assistant.agent.static_check import read_code
 from pythonic_assistant.agent.steps import work_on
 from pythonic_assistant.agent.workspace import Workspace
 from pythonic_assistant.domain.conversation import Said
@@ -33,6 +34,21 @@ class _Left:
     artifacts: tuple[str, ...]
     variables: frozenset[str]
     imports: Mapping[str, str]
+    importable: frozenset[str]
+
+    def problem_of(self, check: Check) -> str | None:
+        """Say why a check could not fail, or could not run with what is there."""
+        problem = problem_of(check)
+        if problem is not None:
+            return problem
+        if missing := read_code(check.code, importable=self.importable).missing:
+            return f'The check "{check.claim}" imports {missing[0].module}, which is not installed.'
+        if absent := sorted(wanted_by(check) - self.variables - self.imports.keys()):
+            return (
+                f'The check "{check.claim}" uses {", ".join(absent)}, which is not there in the Python of '
+                "the checks: import or compute it in the check."
+            )
+        return None
 
 
 async def verify(
@@ -74,7 +90,7 @@ async def _round(
     dialogue: Dialogue, workspace: Workspace, number: int, inputs: Sequence[str], folder: Path
 ) -> tuple[str, Verdict]:
     left = await _lay_out(dialogue, workspace, folder)
-    verification = await _ask(dialogue, left.variables | left.imports.keys())
+    verification = await _ask(dialogue, left)
     answer = verification.answer
     async with CheckRoom(workspace, folder) as room:
         claims = await _execute(dialogue, room, number, answer, verification.checks, left.imports)
@@ -87,9 +103,10 @@ async def _round(
 async def _lay_out(dialogue: Dialogue, workspace: Workspace, folder: Path) -> _Left:
     """Copy files and variables of the work to where the checks find them, and tell the model."""
     artifacts, skipped = await workspace.collect(folder)
-    await asyncio.to_thread((folder / "inputs").mkdir)
+    await asyncio.to_thread((folder / "inputs").mkdir, exist_ok=True)
     saved, unsaved = await workspace.save(folder / VARIABLES)
     variables = [variable.name for variable in saved]
+    importable = await workspace.importable()
     dialogue.add(
         Said(
             text=render(
@@ -104,16 +121,13 @@ async def _lay_out(dialogue: Dialogue, workspace: Workspace, folder: Path) -> _L
     return _Left(
         artifacts=tuple(artifact.name for artifact in artifacts),
         variables=frozenset(variables),
-        imports=imports_of(workspace.finished, await workspace.importable()),
+        imports=imports_of(workspace.finished, importable),
+        importable=importable,
     )
 
 
-async def _ask(dialogue: Dialogue, there: Set[str], tries: int = 2) -> Verification:
-    """Ask for an answer with checks that could fail; explain what is wrong once, then take what is sound.
-
-    Args:
-        there: names that a check finds without defining them.
-    """
+async def _ask(dialogue: Dialogue, left: _Left, tries: int = 2) -> Verification:
+    """Ask for an answer with checks that could fail; explain what is wrong once, then take what is sound."""
     verification: Verification | None = None
     problem = ""
     for _ in range(tries):
@@ -123,7 +137,7 @@ async def _ask(dialogue: Dialogue, there: Set[str], tries: int = 2) -> Verificat
         except InvalidInputError as error:
             problem = str(error)
         else:
-            problems = [found for check in verification.checks if (found := _problem(check, there))]
+            problems = [found for check in verification.checks if (found := left.problem_of(check))]
             if not problems:
                 return verification
             problem = " ".join(problems)
@@ -135,16 +149,6 @@ async def _ask(dialogue: Dialogue, there: Set[str], tries: int = 2) -> Verificat
         answer=verification.answer,
         checks=tuple(check for check in verification.checks if problem_of(check) is None),
     )
-
-
-def _problem(check: Check, there: Set[str]) -> str | None:
-    problem = problem_of(check)
-    if problem is None and (absent := sorted(wanted_by(check) - there)):
-        return (
-            f'The check "{check.claim}" uses {", ".join(absent)}, which is not there in the Python of the '
-            "checks: import or compute it in the check."
-        )
-    return problem
 
 
 async def _execute(

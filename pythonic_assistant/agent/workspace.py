@@ -6,6 +6,7 @@ again and no model is asked. ADR 0003 says why this was preferred to saving vari
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -114,7 +115,8 @@ class Workspace:
         await self.rebuild()
         return replace(
             execution,
-            error=f"{execution.error.rstrip()}\nA new session was made: files that this code wrote are gone.",
+            # The last line stays the last: it is what a person is shown.
+            error=f"A new session was made: files that this code wrote are gone.\n{execution.error}",
             rolled_back=True,
         )
 
@@ -141,6 +143,7 @@ class Workspace:
 
     async def save(self, into: Path) -> tuple[tuple[SavedVariable, ...], tuple[UnsavedVariable, ...]]:
         """Write the variables into a folder of the host as plain data; the second part could not be."""
+        await asyncio.to_thread(into.mkdir, mode=0o700, parents=True, exist_ok=True)
         try:
             return await self._live().save(into)
         except SandboxDiedError:

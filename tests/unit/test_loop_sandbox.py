@@ -133,6 +133,7 @@ async def test_code_that_cannot_work_is_not_run_but_counts(bench: Bench) -> None
     assert bench.sandbox.sessions[0].ran == ["x = 1"]
     first, second, _ = bench.of("code_executed")
     assert (first.outcome, second.outcome) == ("error", "error")
+    assert not first.rolled_back, "there was nothing to undo"
     assert "was not run" in bench.told(2)
     assert "scipy.optimize" in bench.told(2)
     assert "4 of 5 executions are left" in bench.told(2)
@@ -150,6 +151,26 @@ async def test_a_module_on_which_the_model_insists_is_let_through_once_it_was_to
     assert "made_here is not installed" in errors[0]
     assert "made_elsewhere is not installed" in errors[1]
     assert "Traceback" in errors[2], "it ran, and running told"
+
+
+async def test_granted_tools_can_be_imported_by_name(bench: Bench) -> None:
+    async def call(name: str, arguments: Mapping[str, Any]) -> Any:
+        return []
+
+    replies = [plan("s1"), code("import tools"), code("x = 1"), verification("1", "assert x")]
+    await bench.run(*replies, toolbox=CheckedToolbox([EARLIER_TASKS], call))
+    assert bench.sandbox.sessions[0].ran[0] == "import tools"
+    bench.events.clear()
+    await bench.run(*replies)
+    assert bench.sandbox.sessions[1].ran[0] == "x = 1"
+
+
+async def test_a_check_that_imports_what_is_not_there_is_sent_back(bench: Bench) -> None:
+    end = await bench.run(
+        plan("s1"), code("x = 1"), verification("1", "import polars\nassert x"), verification("1", "assert x")
+    )
+    assert isinstance(end, RunSucceeded)
+    assert "imports polars, which is not installed" in bench.told(3)
 
 
 async def test_a_network_module_without_hosts_is_hinted_at_when_it_fails(bench: Bench) -> None:
@@ -204,7 +225,7 @@ async def test_a_file_of_the_work_is_not_imported_in_place_of_a_library(bench: B
         code(
             "from pathlib import Path\nx = Path('of_the_work.py').write_text('value = 1')\nimport of_the_work"
         ),
-        verification("1", "import of_the_work\nassert x"),
+        verification("1", "import importlib\nimportlib.import_module('of_the_work')\nassert x"),
         budget=Budget(verification_rounds=1),
     )
     assert isinstance(end, RunFailed)

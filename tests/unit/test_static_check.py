@@ -31,6 +31,9 @@ IMPORTABLE = frozenset(sys.stdlib_module_names) | {"pandas", "numpy", "matplotli
         "",
         "(" * 90 + ")" * 90,
         "x = " + "-" * 50_000 + "1",
+        "x = a" + ".b" * 50_000,
+        "x = " + "1 + " * 50_000 + "1",
+        "async def f():\n    await g()",
     ],
 )
 def test_code_that_may_work_is_let_through(code: str) -> None:
@@ -88,6 +91,8 @@ def test_a_module_that_earlier_code_wrote_may_be_imported() -> None:
         ("%matplotlib inline", ["no shell and no pip"]),
         ("x = '\0'", ["SyntaxError"]),
         ("(" * 1000, ["SyntaxError: too many nested parentheses"]),
+        ("return 1", ["SyntaxError: 'return' outside function"]),
+        ("await f()", ["SyntaxError: 'await' outside function"]),
         ("é = 'ö", ["Line 1", "    é = 'ö", "        ^"]),
     ],
 )
