@@ -29,6 +29,8 @@ Implementation = Callable[[C, Mapping[str, Any]], Awaitable[Any]]
 MOST_ARGUMENT_BYTES: Final = 1 << 20
 MOST_RESULT_BYTES: Final = 4 << 20
 """Both as JSON, and well below the longest line between worker and runner."""
+MOST_DEPTH: Final = 50
+"""Lists and objects in each other: well below what any reader of JSON on the way takes."""
 CALL_SECONDS: Final = 60.0
 
 
@@ -159,7 +161,24 @@ def _json(value: Any, most: int, what: str) -> Any:
         raise ToolError(f"{what} is no JSON value: {_short(str(error))}.") from error
     if len(text) > most:
         raise ToolError(f"{what} has {len(text):,} bytes as JSON; at most {most:,} are allowed.")
-    return json.loads(text)
+    plain = json.loads(text)
+    if _is_deeper(plain, MOST_DEPTH):
+        raise ToolError(f"{what} is nested more than {MOST_DEPTH} deep.")
+    return plain
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(most + 1):
+        level = [
+            item
+            for part in level
+            if isinstance(part, (dict, list))
+            for item in (part.values() if isinstance(part, dict) else part)  # pyright: ignore[reportUnknownVariableType]
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _short(text: str) -> str:

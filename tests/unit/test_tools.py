@@ -18,7 +18,14 @@ from pythonic_assistant.domain.tool import ToolSpec
 from pythonic_assistant.tools.asking import Asking
 from pythonic_assistant.tools.built_in import BUILT_IN, EARLIER_TASKS, THREAD_FILES, specs_of
 from pythonic_assistant.tools.registry import CheckedToolbox, toolbox_of
-from pythonic_assistant.wire import ToolAnswered, ToolAsked
+from pythonic_assistant.wire import (
+    ToolAnswered,
+    ToolAsked,
+    read_answer,
+    read_from_runner,
+    write_answer,
+    write_ask,
+)
 
 
 async def echo(context: str, arguments: Mapping[str, Any]) -> Any:
@@ -74,6 +81,27 @@ async def test_arguments_that_are_nested_too_deeply_are_refused() -> None:
         deep = [deep]
     with pytest.raises(ToolError, match="no JSON value"):
         await boxed(properties={"x": {}}).call("tool", {"x": deep})
+
+
+async def test_values_that_a_reader_on_the_way_could_not_take_are_refused_in_both_directions() -> None:
+    async def deep(_: object, arguments: Mapping[str, Any]) -> Any:
+        return nested(arguments["depth"])
+
+    def nested(depth: int) -> Any:
+        value: Any = 1
+        for _ in range(depth):
+            value = {"x": [value]} if depth % 2 else [value]
+        return value
+
+    tools = boxed(deep, properties={"depth": {}})
+    assert await tools.call("tool", {"depth": 50}) == nested(50)
+    with pytest.raises(ToolError, match="result of the tool tool is nested more than 50 deep"):
+        await tools.call("tool", {"depth": 52})
+    with pytest.raises(ToolRefusedError, match="nested more than 50 deep"):
+        await tools.call("tool", {"depth": nested(51)})
+    longest = read_from_runner(write_ask(ToolAsked(id=1, tool="tool", arguments={"x": nested(50)})))
+    assert isinstance(longest, ToolAsked)
+    assert read_answer(write_answer(ToolAnswered(id=1, value=nested(50)))).value == nested(50)
 
 
 async def test_a_reference_of_a_schema_fetches_nothing() -> None:
