@@ -28,9 +28,9 @@ def in_words(limits: SandboxLimits, budget: Budget) -> str:
     return (
         f"One piece of code may take {budget.execution_seconds:g} seconds and write "
         f"{limits.output_bytes // 1024:,} KiB of output. All code together may use "
-        f"{limits.memory_bytes >> 20:,} MiB of memory, {limits.processes} processes, "
-        f"{limits.cpu_seconds:,} seconds of CPU time, {limits.disk_bytes >> 20:,} MiB of files and "
-        f"{limits.open_files} open files."
+        f"{limits.memory_bytes >> 20:,} MiB of memory, {limits.processes} processes and "
+        f"{limits.disk_bytes >> 20:,} MiB of files; each process {limits.cpu_seconds:,} seconds of CPU time "
+        f"and {limits.open_files} open files."
     )
 
 

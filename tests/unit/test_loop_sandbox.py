@@ -379,7 +379,7 @@ async def test_the_model_is_told_what_code_may_use_and_reach(bench: Bench) -> No
     assert "credentials are in os.environ: GITHUB_TOKEN." in told
     assert "in the clear: DB_PASSWORD." in told
     assert "Also in os.environ: AWS_REGION." in told
-    assert "256 MiB of memory, 3 processes" in told
+    assert "256 MiB of memory, 3 processes and 512 MiB of files" in told
     assert stub_of(EARLIER_TASKS) in told
     assert "raw value" not in told
     started = bench.of("run_started")[0]
