@@ -69,13 +69,14 @@ class Redactor:
         """
         if self._words is None:
             return len(text)
-        longest = max(map(len, self._shown))
         end = len(text)
-        for start in range(max(0, len(text) - longest + 1), len(text)):
-            tail = text[start:]
-            if any(word.startswith(tail) for word in self._shown):
-                end = start
-                break
+        for word in self._shown:
+            start = text.find(word[0], max(0, len(text) - len(word) + 1))
+            while 0 <= start < end:
+                if word.startswith(text[start:]):
+                    end = start
+                start = text.find(word[0], start + 1)
+        # The end of a whole value may look like the beginning of the next one.
         for found in self._words.finditer(text):
             if found.start() < end < found.end():
                 return found.start()
