@@ -62,6 +62,11 @@ class Redactor:
             return [self.value(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
         return value
 
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest spelling: what a stream has to hold back."""
+        return max((len(word.encode()) for word in self._shown), default=0)
+
     def settled(self, text: str) -> int:
         """Characters at the beginning that no text after this one can make part of a value.
 
@@ -81,11 +86,6 @@ class Redactor:
             if found.start() < end < found.end():
                 return found.start()
         return end
-
-    @property
-    def longest(self) -> int:
-        """Bytes of the longest spelling: what a stream has to hold back."""
-        return max((len(word.encode()) for word in self._shown), default=0)
 
 
 def spellings(value: str) -> frozenset[str]:
