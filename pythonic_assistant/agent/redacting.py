@@ -63,7 +63,7 @@ class CleanSession:
         self, code: str, *, timeout: float, on_output: OnOutput | None = None, checkpoint: bool = False
     ) -> Execution:
         """As the port; a value that comes in two pieces of output is found too."""
-        pieces = Pieces(self._redactor, on_output) if on_output is not None else None
+        pieces = _Pieces(self._redactor, on_output) if on_output is not None else None
         try:
             execution = await self._session.execute(
                 code, timeout=timeout, on_output=pieces and pieces.take, checkpoint=checkpoint
@@ -119,14 +119,12 @@ class CleanSession:
     def _text(self, text: str, *, ended: bool = True) -> str:
         """Clean a text; where it was shortened, the beginning of a value in front of the gap goes too."""
         *before, last = self._redactor.text(text).split(_LEFT_OUT)
-        parts = [self._without_begun(part) for part in before]
-        return _LEFT_OUT.join([*parts, last if ended else self._without_begun(last)])
-
-    def _without_begun(self, text: str) -> str:
-        return text[: len(text) - self._redactor.begun(text)]
+        settled = self._redactor.settled
+        parts = [part[: settled(part)] for part in before]
+        return _LEFT_OUT.join([*parts, last if ended else last[: settled(last)]])
 
 
-class Pieces:
+class _Pieces:
     """Cleans what arrives in pieces, each stream by itself."""
 
     def __init__(self, redactor: Redactor, on_output: OnOutput) -> None:
@@ -135,17 +133,15 @@ class Pieces:
         self._held: dict[Literal["stdout", "stderr"], str] = {}
 
     def take(self, stream: Literal["stdout", "stderr"], text: str) -> None:
-        """Hand on what no later piece can make part of a value."""
-        # Whole values first: the end of one may look like the beginning of another.
-        text = self._redactor.text(self._held.get(stream, "") + text)
-        settled = len(text) - self._redactor.begun(text)
+        text = self._held.get(stream, "") + text
+        settled = self._redactor.settled(text)
         self._held[stream] = text[settled:]
         if settled:
-            self._on_output(stream, text[:settled])
+            self._on_output(stream, self._redactor.text(text[:settled]))
 
     def end(self) -> None:
         """Hand on what waited for more."""
         for stream, text in self._held.items():
             if text:
-                self._on_output(stream, text)
+                self._on_output(stream, self._redactor.text(text))
         self._held.clear()
