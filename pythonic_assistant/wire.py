@@ -1,5 +1,7 @@
 """The bytes between worker and runner: one request line in, one JSON line for each event out.
 
+While code runs, a line out may also ask for a tool, and a line in then answers it.
+
 Pydantic reads them, because a line may come from a process that is being killed, or from a newer version.
 """
 
@@ -131,6 +133,8 @@ def write_event(timed: TimedEvent) -> bytes:
 
 
 _lines: TypeAdapter[Any] = TypeAdapter(dict[str, Any])
+_asks: TypeAdapter[ToolAsked] = TypeAdapter(ToolAsked)
+_answers: TypeAdapter[ToolAnswered] = TypeAdapter(ToolAnswered)
 
 
 def read_event(line: bytes) -> TimedEvent:
@@ -140,12 +144,58 @@ def read_event(line: bytes) -> TimedEvent:
         InvalidInputError: it is not one.
     """
     try:
-        row = _lines.validate_json(line)
-        return TimedEvent(
-            at=_timed.validate_python(row.get("at")), event=_events.validate_python(row.get("event"))
-        )
+        return _timed_event(_lines.validate_json(line))
     except ValidationError as error:
         raise InvalidInputError(f"The runner wrote a line that is no event: {_first(error)}") from error
+
+
+def read_from_runner(line: bytes) -> TimedEvent | ToolAsked:
+    """Read a line of a runner's output: an event, or a tool that is asked for.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    try:
+        row = _lines.validate_json(line)
+        return _asks.validate_python(row["ask"]) if "ask" in row else _timed_event(row)
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"The runner wrote a line that is no event and asks for no tool: {_first(error)}"
+        ) from error
+
+
+def _timed_event(row: dict[str, Any]) -> TimedEvent:
+    return TimedEvent(
+        at=_timed.validate_python(row.get("at")), event=_events.validate_python(row.get("event"))
+    )
+
+
+def write_ask(asked: ToolAsked) -> bytes:
+    """One line, from the runner to the worker."""
+    return _line({"ask": {"id": asked.id, "tool": asked.tool, "arguments": asked.arguments}})
+
+
+def write_answer(answered: ToolAnswered) -> bytes:
+    """One line, from the worker to the runner."""
+    return _line({"answer": {"id": answered.id, "value": answered.value, "error": answered.error}})
+
+
+def read_answer(line: bytes) -> ToolAnswered:
+    """Read an answer's line.
+
+    Raises:
+        InvalidInputError: it is not one.
+    """
+    try:
+        return _answers.validate_python(_lines.validate_json(line).get("answer"))
+    except ValidationError as error:
+        raise InvalidInputError(f"The worker wrote a line that is no answer: {_first(error)}") from error
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return (
+        json.dumps(storable(row), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    )
 
 
 def fields_of(event: Event) -> dict[str, Any]:

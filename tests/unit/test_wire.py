@@ -30,10 +30,16 @@ from pythonic_assistant.wire import (
     ModelConfig,
     RunOrder,
     TimedEvent,
+    ToolAnswered,
+    ToolAsked,
     fields_of,
+    read_answer,
     read_event,
+    read_from_runner,
     read_order,
     storable,
+    write_answer,
+    write_ask,
     write_event,
     write_order,
 )
@@ -58,6 +64,33 @@ def test_events_come_back_as_they_were(event: Event) -> None:
     line = write_event(TimedEvent(at=NOW, event=event))
     assert line.count(b"\n") == 1
     assert read_event(line) == TimedEvent(at=NOW, event=event)
+    assert read_from_runner(line) == TimedEvent(at=NOW, event=event)
+
+
+def test_asks_and_answers_come_back_as_they_were() -> None:
+    asked = ToolAsked(id=3, tool="earlier_tasks", arguments={"words": "tea\nor", "limit": 2})
+    assert write_ask(asked).count(b"\n") == 1
+    assert read_from_runner(write_ask(asked)) == asked
+    for answered in (
+        ToolAnswered(id=3, value=[{"a": None}, 1.5, "x\ny"]),
+        ToolAnswered(id=4, error="There is no such thread."),
+    ):
+        assert write_answer(answered).count(b"\n") == 1
+        assert read_answer(write_answer(answered)) == answered
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"ask": null}\n',
+        b'{"ask": {"id": 1, "tool": "x"}}\n',
+        b'{"ask": {"id": "one", "tool": "x", "arguments": {}}}\n',
+        b'{"ask": {"id": 1, "tool": "x", "arguments": []}}\n',
+    ],
+)
+def test_an_ask_without_its_parts_is_refused(line: bytes) -> None:
+    with pytest.raises(InvalidInputError, match="asks for no tool"):
+        read_from_runner(line)
 
 
 @given(st.text(alphabet=st.characters(codec=None)))
@@ -103,5 +136,9 @@ def test_orders_come_back_as_they_were_and_hide_the_key() -> None:
 def test_garbage_is_refused_with_a_sentence(line: bytes) -> None:
     with pytest.raises(InvalidInputError, match="no event"):
         read_event(line)
+    with pytest.raises(InvalidInputError, match="no event"):
+        read_from_runner(line)
+    with pytest.raises(InvalidInputError, match="no answer"):
+        read_answer(line)
     with pytest.raises(InvalidInputError, match="could not read its request"):
         read_order(line)
