@@ -218,7 +218,7 @@ class PlayedWorker:
         )
         assert confirmed is True
 
-    async def appear(self, model: str | None = None) -> None:
+    async def appear(self, model: str | None = None, *, sandbox: str = "namespaces", note: str = "") -> None:
         """Be present as a worker."""
         key = self.backend.secret_key
         client = AsyncRealtimeClient(f"{self.backend.url}/realtime/v1", key, auto_reconnect=False)
@@ -242,7 +242,8 @@ class PlayedWorker:
                 "slots": 4,
                 "labels": [],
                 "model": model,
-                "sandbox": "namespaces",
+                "sandbox": sandbox,
+                "sandbox_note": note,
                 "started_at": datetime.now(UTC).isoformat(),
             }
         )
