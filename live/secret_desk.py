@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
+
+from postgrest.types import ReturnMethod
 
 from live.rows import maybe_time, texts
 from live.supabase_access import SupabaseAccess
@@ -14,6 +17,8 @@ from pythonic_assistant.adapters.store.calls import in_words
 from pythonic_assistant.domain.errors import InvalidInputError
 
 _COLUMNS = "id,name,hosts,raw,updated_at,last_used_at"  # nobody may read the ciphertext
+_NOTHING = ReturnMethod.minimal  # to give the deleted row back would be to read its ciphertext
+_KNOWN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +43,22 @@ class SecretDesk:
     def __init__(self, access: SupabaseAccess, token: Callable[[], Awaitable[str]]) -> None:
         self._access = access
         self._token = token
+        self._known: tuple[float, tuple[SecretRow, ...]] | None = None
 
     async def secrets(self) -> tuple[SecretRow, ...]:
         """All of them, by name."""
         client = await self._access.client(await self._token())
         with in_words("read the secrets"):
             found = await client.table("secrets").select(_COLUMNS).order("name").execute()
-        return tuple(_secret_row(row) for row in _rows(found.data))
+        secrets = tuple(_secret_row(row) for row in _rows(found.data))
+        self._known = (time.monotonic(), secrets)
+        return secrets
+
+    async def known(self) -> tuple[SecretRow, ...]:
+        """All of them, by name; as they were up to 30 s ago where they were not changed here."""
+        if self._known is not None and time.monotonic() - self._known[0] < _KNOWN_SECONDS:
+            return self._known[1]
+        return await self.secrets()
 
     async def save(self, name: str, hosts: Sequence[str], value: str, *, raw: bool) -> None:
         """Add a secret, or replace the one of this name; only its ciphertext leaves this process.
@@ -63,6 +77,7 @@ class SecretDesk:
             raise InvalidInputError(
                 "No worker has ever started, so nobody could open the secret: start a worker, then enter it."
             )
+        self._known = None
         with in_words("save the secret"):
             await client.rpc(
                 "set_secret",
@@ -78,8 +93,9 @@ class SecretDesk:
     async def remove(self, secret_id: str) -> None:
         """Delete a secret for good."""
         client = await self._access.client(await self._token())
+        self._known = None
         with in_words("remove the secret"):
-            await client.table("secrets").delete().eq("id", secret_id).execute()
+            await client.table("secrets").delete(returning=_NOTHING).eq("id", secret_id).execute()
 
 
 def _secret_row(row: Mapping[str, Any]) -> SecretRow:

@@ -29,7 +29,7 @@ ISOLATION_WORDS: Final = {
     "namespaces": "Isolated by Linux namespaces",
     "bwrap": "Isolated by bubblewrap",
     "landlock": "Isolated by Landlock and seccomp",
-    UNSAFE: "Ran without a sandbox",
+    UNSAFE: "Not isolated: no sandbox",
     UNAVAILABLE: "No sandbox: takes no tasks",
     "starting": "The sandbox is starting",
 }

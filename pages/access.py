@@ -28,23 +28,21 @@ _LIMITS, _LIMITS_PROBLEM = "own_limits", "own_limits_problem"
 
 @st.fragment
 def show(thread_id: str | None, assistant: AssistantRow) -> None:
-    """Draw the control; what is in it is read only once it is opened."""
+    """Draw the control."""
     with visit.calmly():
         person = visit.person()
         own = _own(person, thread_id)
         words = reach({*own, *assistant.hosts})
-        box = st.popover(
+        # Not told of its opening: with `on_change` a popover is another one, and closed, under another label.
+        with st.popover(
             words[0].upper() + words[1:] + (" · own limits" if limits() else ""),
             icon=":material/public:" if own or assistant.hosts else ":material/public_off:",
             key="access",
             help="What code of this thread may reach",
-            on_change="rerun",
-        )
-        if box.open:
-            with box:
-                _hosts(person, thread_id, own, assistant)
-                _secrets(person, (*own, *assistant.hosts))
-                _limits()
+        ):
+            _hosts(person, thread_id, own, assistant)
+            _secrets(person, (*own, *assistant.hosts))
+            _limits()
 
 
 def limits() -> Mapping[str, int]:
@@ -100,10 +98,9 @@ def _hosts(person: Person, thread_id: str | None, own: tuple[str, ...], assistan
             with st.container(horizontal=True, wrap=False, gap="small", vertical_alignment="center"):
                 st.markdown(plain(host), width="stretch")
                 st.button(
-                    "",
+                    "Forbid",
                     key=f"forbid-{host}",
                     type="tertiary",
-                    icon=":material/close:",
                     help=f"Forbid {plain(host)}",
                     on_click=_forbid,
                     args=(person, thread_id, others),
@@ -158,7 +155,7 @@ def _change(person: Person, thread_id: str | None, hosts: tuple[str, ...]) -> bo
 def _secrets(person: Person, allowed: tuple[str, ...]) -> None:
     usable = [
         (secret, hosts)
-        for secret in (visit.wait_for(person.secret_desk.secrets()) if allowed else ())
+        for secret in (visit.wait_for(person.secret_desk.known()) if allowed else ())
         if (hosts := secret.usable(allowed))
     ]
     for secret, hosts in usable:

@@ -162,6 +162,8 @@ def _waiting(person: Person, row: TaskRow) -> None:
     """Why a task that does not run does not run."""
     if row.state == "queued" and person.feed.connection == "connected" and not person.feed.workers:
         small("No worker is online. The task starts as soon as one is.")
+    elif row.state == "queued" and person.feed.workers and not person.feed.can_run():
+        small("No worker that is online can isolate code. The task starts as soon as one can.")
     elif row.state == "scheduled":
         when = until(row.run_at, datetime.now(UTC)) if row.run_at else "soon"
         if row.failures and row.error:

@@ -35,14 +35,14 @@ def _requests(key: str, outside: Outside) -> None:
     icon = ":material/gpp_maybe:" if refused else ":material/public:"
     with (
         st.expander(label, expanded=refused > 0, key=f"internet-{key}-{refused > 0}", icon=icon, type="step"),
-        st.container(gap="xsmall"),
+        st.container(gap="xsmall", key=f"reached-internet-{key}"),
     ):
         folded = alike(outside.requests)
         shown = folded if wants_all(f"internet-{key}") else folded[:_FIRST_LINES]
         for request in shown:
             st.markdown(_request(request))
         if len(shown) < len(folded):
-            offer_all(f"internet-{key}", f"Show all {counted(len(folded), 'kind')} of requests")
+            offer_all(f"internet-{key}", f"Show {len(folded) - len(shown):,} more")
 
 
 def _request(request: Request) -> str:
@@ -79,7 +79,7 @@ def _tools(key: str, tools: list[ToolUse]) -> None:
         for number, one in enumerate(shown):
             _tool(f"tool-{key}-{number}", one)
         if len(shown) < len(tools):
-            offer_all(f"tools-{key}", f"Show all {counted(len(tools), 'call')}")
+            offer_all(f"tools-{key}", f"Show {len(tools) - len(shown):,} more")
 
 
 def _tool(key: str, use: ToolUse) -> None:
@@ -110,4 +110,4 @@ def _kept(key: str, kept: tuple[Kept, ...]) -> None:
             if variable.load:
                 st.code(variable.load, language=None, wrap_lines=True)
         if len(shown) < len(kept):
-            offer_all(f"kept-{key}", f"Show all {counted(len(kept), 'variable')}")
+            offer_all(f"kept-{key}", f"Show {len(kept) - len(shown):,} more")

@@ -29,7 +29,7 @@ def show(person: Person) -> None:
     _dialog(person)
 
 
-@st.dialog("Secrets", width="medium", icon=":material/key:")
+@st.dialog("Secrets", width="medium", icon=":material/key:", on_dismiss="rerun")
 def _dialog(person: Person) -> None:
     with visit.calmly():
         secrets = visit.wait_for(person.secret_desk.secrets())
@@ -57,7 +57,7 @@ def _examples() -> None:
 
 
 def _secret(person: Person, secret: SecretRow) -> None:
-    with st.container(border=True, gap="xsmall"):
+    with st.container(border=True, gap="xsmall", key=f"secret-card-{secret.id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.markdown(f"**{plain(secret.name)}**", width="stretch")
             if secret.raw:
@@ -178,11 +178,17 @@ def _empty_form() -> None:
 
 
 def _ask_to_remove(secret_id: str | None) -> None:
+    st.session_state.pop(_SAID, None)
     st.session_state[_REMOVED] = secret_id
 
 
 def _really_remove(person: Person, secret: SecretRow) -> None:
     st.session_state.pop(_REMOVED, None)
-    if visit.done(person.secret_desk.remove(secret.id)):
-        _replace(None)
+    _replace(None)
+    try:
+        visit.wait_for(person.secret_desk.remove(secret.id))
+    except AssistantError as error:
+        logger.info("a secret was not removed: %s", error, extra={"action": "remove_secret"})
+        st.session_state[_WRONG] = problem(error)
+    else:
         st.session_state[_SAID] = f"{secret.name} is removed."

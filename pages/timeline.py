@@ -104,7 +104,7 @@ def _execution(key: str, told: Told, *, active: bool) -> None:
 
 
 def _result_words(told: Told) -> str:
-    undone = " :gray[:material/undo: undone, variables are as before it]" if told.undone else ""
+    undone = " :gray[:material/undo: undone: variables were put back]" if told.undone else ""
     seconds = f" after {duration(told.seconds)}" if told.seconds is not None else ""
     words = {
         None: ":gray[running…]",
