@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Of a thread that does not exist yet: its hosts, and its id once it was begun without a task in it.
 _WANTED, _BEGUN = "wanted_hosts", "begun_thread"
 _HOST, _HOST_PROBLEM = "new_host", "host_problem"
-_LIMITS, _LIMITS_PROBLEM = "own_limits", "own_limits_problem"
+_LIMITS, _LIMITS_PROBLEM, _LIMITS_ROUND = "own_limits", "own_limits_problem", "own_limits_round"
 
 
 @st.fragment
@@ -59,25 +59,35 @@ def begin(person: Person, assistant_id: str) -> str | None:
     hosts = _wanted()
     if not hosts:
         return None
-    begun = st.session_state.get(_BEGUN)
+    begun: str | None = st.session_state.get(_BEGUN)
+    if begun is not None:
+        try:
+            visit.wait_for(person.desk.allow(begun, hosts))
+        except InvalidInputError:
+            begun = None  # deleted in another tab meanwhile
     if begun is None:
-        begun = st.session_state[_BEGUN] = visit.wait_for(person.desk.begin_thread(assistant_id, hosts))
-    else:
-        visit.wait_for(person.desk.allow(str(begun), hosts))
-    return str(begun)
+        begun = visit.wait_for(person.desk.begin_thread(assistant_id, hosts))
+        st.session_state[_BEGUN] = begun
+    return begun
 
 
 def forget() -> None:
     """Forget what was meant for the next task only: it was sent, or the person went elsewhere."""
-    for name in (_WANTED, _BEGUN, _LIMITS, _HOST_PROBLEM, _LIMITS_PROBLEM, *map(_limit_key, _NAMES)):
+    for name in (_WANTED, _BEGUN, _LIMITS, _HOST_PROBLEM, _LIMITS_PROBLEM):
         st.session_state.pop(name, None)
+    # Other fields: the browser would go on to show, and send, what was written into these.
+    st.session_state[_LIMITS_ROUND] = _round() + 1
 
 
 _NAMES = tuple(field.name for field in FIELDS)
 
 
+def _round() -> int:
+    return int(st.session_state.get(_LIMITS_ROUND, 0))
+
+
 def _limit_key(name: str) -> str:
-    return f"limit-{name}"
+    return f"limit-{name}-{_round()}"
 
 
 def _wanted() -> tuple[str, ...]:

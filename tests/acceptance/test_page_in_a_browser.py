@@ -454,6 +454,17 @@ async def test_what_code_asked_of_the_internet_and_kept_is_on_the_card(world: Wo
     )
 
 
+async def test_a_failed_task_names_the_sites_that_it_asked_for_in_vain(world: World) -> None:
+    page = await world.open()
+    await ask(page, "Read the news")
+    claim = await world.worker.claim()
+    refused = {"host": "news.example.com", "port": 443, "method": "GET", "outcome": "refused"}
+    await world.worker.tell(claim, ("egress_requested", {**refused, "reason": "It is not allowed."}))
+    await world.worker.fail(claim, "The news could not be read.")
+    alert = page.get_by_test_id("stAlertContainer").filter(has_text="sites that were refused")
+    await expect(alert).to_contain_text("news.example.com It is not allowed.", timeout=WAIT)
+
+
 async def test_a_worker_without_a_sandbox_is_warned_of_and_its_results_are_marked(world: World) -> None:
     page = await world.open()
     unsafe = PlayedWorker(backend=world.supabase)

@@ -69,6 +69,17 @@ def access_script(thread_id, assistant):  # AppTest runs its lines alone, where 
     access.show(thread_id, assistant)
 
 
+def forgetting_script():
+    from types import SimpleNamespace
+
+    import streamlit as st
+
+    from pages import access
+
+    access.show(None, SimpleNamespace(id="a", name="A", hosts=()))
+    st.button("Forget", key="forget", on_click=access.forget)
+
+
 def secrets_script(person):  # AppTest runs all of it each time, so the dialog is drawn each time
     from pages import secrets
 
@@ -170,12 +181,22 @@ def test_secrets_that_become_usable_are_named_and_a_raw_one_warns(person: Person
 
 def test_limits_are_of_the_next_task_and_a_bad_one_is_told(person: Person) -> None:
     app = access_of(None)
-    app.number_input(key="limit-memory_bytes").set_value(-1).run()
+    app.number_input(key="limit-memory_bytes-0").set_value(-1).run()
     assert "Memory is -1 MiB: write at least 32" in words(app)
     assert "own_limits" not in app.session_state
-    app.number_input(key="limit-memory_bytes").set_value(64).run()
+    app.number_input(key="limit-memory_bytes-0").set_value(64).run()
     assert "write at least" not in words(app)
     assert app.session_state["own_limits"] == {"memory_bytes": 64 << 20}
+
+
+def test_written_limits_are_gone_after_they_were_forgotten(person: Person) -> None:
+    app = AppTest.from_function(forgetting_script, default_timeout=20).run()
+    app.number_input(key="limit-seconds-0").set_value(60).run()
+    assert app.session_state["own_limits"] == {"seconds": 60}
+    app.button(key="forget").click().run()
+    app.run()
+    assert app.number_input(key="limit-seconds-1").value is None
+    assert "own_limits" not in app.session_state
 
 
 def open_secrets(person: Person) -> AppTest:
