@@ -120,9 +120,9 @@ def _hosts(person: Person, thread_id: str | None, own: tuple[str, ...], assistan
         small(f"The assistant {plain(assistant.name)} allows in every thread: {names}")
     with (
         st.form("allow_host", border=False),
-        st.container(horizontal=True, vertical_alignment="bottom", gap="small"),
+        st.container(horizontal=True, wrap=False, vertical_alignment="bottom", gap="small"),
     ):
-        st.text_input("Host name", key=_HOST, placeholder="api.github.com", autocomplete="off", width=220)
+        st.text_input("Host name", key=_HOST, placeholder="api.github.com", autocomplete="off")
         st.form_submit_button("Allow", icon=":material/add:", on_click=_allow, args=(person, thread_id, own))
     if st.session_state.get(_HOST_PROBLEM):
         st.warning(plain(st.session_state[_HOST_PROBLEM]), icon=":material/info:")

@@ -100,13 +100,13 @@ def _choose(person: Person, thread_id: str | None) -> AssistantRow:
             width=300,
         )
         assistant = assistants.get(chosen or "") or next(iter(assistants.values()))
+        access.show(thread_id, assistant)
         if (
             not assistant.scripted
             and person.feed.connection == "connected"
             and not person.feed.model_configured()
         ):
             small("No model is configured: see *Model* in the sidebar.")
-        access.show(thread_id, assistant)
     return assistant
 
 

@@ -57,9 +57,11 @@ def _examples() -> None:
 
 
 def _secret(person: Person, secret: SecretRow) -> None:
+    used = f"last used {ago(secret.last_used_at, datetime.now(UTC))}" if secret.last_used_at else "never used"
     with st.container(border=True, gap="xsmall", key=f"secret-card-{secret.id}"):
-        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.markdown(f"**{plain(secret.name)}**", width="stretch")
+        st.markdown(f"**{plain(secret.name)}**")
+        small(f"For {', '.join(plain(host) for host in secret.hosts)} · {used}")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             if secret.raw:
                 st.badge("code sees the value", icon=":material/warning:", color="orange")
             st.button(
@@ -78,12 +80,6 @@ def _secret(person: Person, secret: SecretRow) -> None:
                 on_click=_ask_to_remove,
                 args=(secret.id,),
             )
-        used = (
-            f"last used {ago(secret.last_used_at, datetime.now(UTC))}"
-            if secret.last_used_at
-            else "never used"
-        )
-        small(f"For {', '.join(plain(host) for host in secret.hosts)} · {used}")
         if st.session_state.get(_REMOVED) == secret.id:
             _remove(person, secret)
 
