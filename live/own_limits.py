@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.errors import InvalidInputError
@@ -26,6 +26,11 @@ class LimitField:
     unit: str
     factor: int
     usual: int
+
+    def usual_for(self, limits: Mapping[str, Any]) -> int:
+        """What holds for an assistant with these limits, in `unit`."""
+        given: Any = limits.get(self.name)
+        return given // self.factor if isinstance(given, int) else self.usual
 
 
 _SANDBOX, _BUDGET = SandboxLimits(), Budget()

@@ -123,7 +123,7 @@ class IceBreaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssistantRow:
-    """A saved configuration of the assistant. `hosts`: that code may reach in each of its tasks."""
+    """A saved configuration of the assistant. `hosts` and `limits` are those of each of its tasks."""
 
     id: str
     name: str
@@ -131,6 +131,7 @@ class AssistantRow:
     model: str | None
     ice_breakers: tuple[IceBreaker, ...]
     hosts: tuple[str, ...] = ()
+    limits: Json = field(default_factory=dict[str, Any])
 
     @property
     def scripted(self) -> bool:
@@ -241,6 +242,7 @@ def assistant_row(row: Json) -> AssistantRow:
             if item.get("title") and item.get("prompt")
         ),
         hosts=texts(row.get("hosts")),
+        limits=cast("Json", row.get("limits") or {}),
     )
 
 

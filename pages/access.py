@@ -42,7 +42,7 @@ def show(thread_id: str | None, assistant: AssistantRow) -> None:
         ):
             _hosts(person, thread_id, own, assistant)
             _secrets(person, (*own, *assistant.hosts))
-            _limits()
+            _limits(assistant)
 
 
 def limits() -> Mapping[str, int]:
@@ -183,7 +183,7 @@ def _usable(secret: SecretRow, hosts: tuple[str, ...]) -> str:
     return f":material/key: {plain(secret.name)} is put in for {names}"
 
 
-def _limits() -> None:
+def _limits(assistant: AssistantRow) -> None:
     with st.expander("Limits for the next task", expanded=bool(limits()), type="compact"):
         for field in FIELDS:
             st.number_input(
@@ -191,7 +191,7 @@ def _limits() -> None:
                 value=None,
                 step=1,
                 key=_limit_key(field.name),
-                placeholder=f"usually {field.usual:,}",
+                placeholder=f"usually {field.usual_for(assistant.limits):,}",
                 on_change=_take_limits,
                 width=220,
             )

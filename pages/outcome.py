@@ -13,7 +13,7 @@ from live.routes import SHOWN_AS_PICTURE
 from live.rows import ArtifactRow, Json, TaskRow
 from live.story import tell
 from live.tables import TABLE_BYTES, table_of
-from live.wording import counted, plain, safe_markdown, size
+from live.wording import counted, plain, safe_markdown, short, size
 from pages import timeline, visit
 from pages.text import cut_code, offer_all, small, wants_all
 from pythonic_assistant.domain.errors import AssistantError
@@ -92,7 +92,9 @@ def _refusals(person: Person, row: TaskRow) -> None:
     reasons = {one.host: one.reason for one in requests if one.outcome == "refused"}
     if not reasons:
         return
-    lines = [f"**{plain(host)}** {plain(why)}" for host, why in list(reasons.items())[:_SHOWN_REFUSALS]]
+    lines = [
+        f"**{plain(host)}** {plain(short(why, 300))}" for host, why in list(reasons.items())[:_SHOWN_REFUSALS]
+    ]
     if len(reasons) > _SHOWN_REFUSALS:
         lines.append(f"and {len(reasons) - _SHOWN_REFUSALS:,} more")
     st.warning(

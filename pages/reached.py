@@ -5,11 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from live.outside import Kept, Outside, Request, ToolUse, alike
-from live.wording import counted, duration, plain, size
+from live.wording import counted, duration, plain, short, size
 from pages.text import cut_code, offer_all, wants_all
 
 _FIRST_LINES = 8  # what is refused comes first, so it is among them
 _SHORT_ARGUMENTS = 100  # characters that stand in the line itself
+_REASON = 300  # characters
 _HTTP_ERRORS = 400  # RFC 9110, section 15.5
 
 
@@ -55,7 +56,7 @@ def _request(request: Request) -> str:
     if request.secrets:
         about.append(f"with {', '.join(plain(name) for name in request.secrets)}")
     line += "".join(f" :small[:gray[· {part}]]" for part in about)
-    return line + (f"  \n{plain(request.reason)}" if request.reason else "")
+    return line + (f"  \n{plain(short(request.reason, _REASON))}" if request.reason else "")
 
 
 def _verdict(request: Request) -> str:
@@ -87,13 +88,13 @@ def _tool(key: str, use: ToolUse) -> None:
         "ok": ":green[:material/check: done]",
         "refused": ":red[:material/block: refused]",
     }.get(use.outcome, ":red[:material/close: failed]")
-    short = len(use.arguments) <= _SHORT_ARGUMENTS
-    arguments = f" {plain(use.arguments)}" if short else ""
+    brief = len(use.arguments) <= _SHORT_ARGUMENTS
+    arguments = f" {plain(use.arguments)}" if brief else ""
     st.markdown(
         f"{mark} **{plain(use.tool)}**{arguments} :small[:gray[· {duration(use.seconds)}]]"
-        + (f"  \n{plain(use.detail)}" if use.detail else "")
+        + (f"  \n{plain(short(use.detail, _REASON))}" if use.detail else "")
     )
-    if not short:
+    if not brief:
         cut_code(key, use.arguments, None)
 
 

@@ -76,7 +76,7 @@ def forgetting_script():
 
     from pages import access
 
-    access.show(None, SimpleNamespace(id="a", name="A", hosts=()))
+    access.show(None, SimpleNamespace(id="a", name="A", hosts=(), limits={}))
     st.button("Forget", key="forget", on_click=access.forget)
 
 
@@ -99,7 +99,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> Person:
 
 
 def access_of(thread_id: str | None, hosts: tuple[str, ...] = ()) -> AppTest:
-    assistant = SimpleNamespace(id="a", name="Billing", hosts=hosts)
+    assistant = SimpleNamespace(id="a", name="Billing", hosts=hosts, limits={"memory_bytes": 4 << 30})
     return AppTest.from_function(access_script, args=(thread_id, assistant), default_timeout=20).run()
 
 
@@ -181,6 +181,7 @@ def test_secrets_that_become_usable_are_named_and_a_raw_one_warns(person: Person
 
 def test_limits_are_of_the_next_task_and_a_bad_one_is_told(person: Person) -> None:
     app = access_of(None)
+    assert app.number_input(key="limit-memory_bytes-0").placeholder == "usually 4,096"
     app.number_input(key="limit-memory_bytes-0").set_value(-1).run()
     assert "Memory is -1 MiB: write at least 32" in words(app)
     assert "own_limits" not in app.session_state
