@@ -30,6 +30,11 @@ class Request:
         """Whether it went out."""
         return self.outcome == "allowed"
 
+    @property
+    def summary(self) -> bool:
+        """Whether it stands for the requests that are not told one by one; the reason counts them."""
+        return self.host.startswith("(")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolUse:
@@ -64,7 +69,7 @@ class Outside:
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts that were reached."""
-        return tuple(dict.fromkeys(one.host for one in self.requests if one.allowed))
+        return tuple(dict.fromkeys(one.host for one in self.requests if one.allowed and not one.summary))
 
     def count(self, outcome: str) -> int:
         """How many requests ended so."""
@@ -112,7 +117,7 @@ class Outside:
 
 
 def alike(requests: Sequence[Request]) -> tuple[Request, ...]:
-    """Fold requests that differ in their sizes only; refused and failed ones come first."""
+    """Fold requests that differ in their sizes only; refused and failed ones come first, a summary last."""
     folded: dict[Request, Request] = {}
     for one in requests:
         kind = replace(one, sent_bytes=0, received_bytes=0)
@@ -127,7 +132,11 @@ def alike(requests: Sequence[Request]) -> tuple[Request, ...]:
                 received_bytes=known.received_bytes + one.received_bytes,
             )
         )
-    return tuple(sorted(folded.values(), key=lambda one: _ORDER.get(one.outcome, 1)))
+    return tuple(sorted(folded.values(), key=_place))
+
+
+def _place(one: Request) -> tuple[bool, int]:
+    return one.summary, _ORDER.get(one.outcome, 1)
 
 
 _ORDER: Final = {"refused": 0, "failed": 1, "allowed": 2}

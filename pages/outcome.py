@@ -89,7 +89,7 @@ def _refusals(person: Person, row: TaskRow) -> None:
     visit.wait_for(person.tell(row.id))
     view = person.feed.task(row.id)
     requests = tell(view.events).outside.requests if view is not None else []
-    reasons = {one.host: one.reason for one in requests if one.outcome == "refused"}
+    reasons = {one.host: one.reason for one in requests if one.outcome == "refused" and not one.summary}
     if not reasons:
         return
     lines = [

@@ -26,11 +26,13 @@ def show(key: str, outside: Outside) -> None:
 
 def _requests(key: str, outside: Outside) -> None:
     refused, failed = outside.count("refused"), outside.count("failed")
-    label = f"Internet: {counted(len(outside.requests), 'request')}"
+    told = [one for one in outside.requests if not one.summary]
+    cut = len(told) < len(outside.requests)
+    label = f"Internet: {'more than ' if cut else ''}{counted(len(told), 'request')}"
     if outside.hosts:
         label += f" to {counted(len(outside.hosts), 'site')}"
     if refused:
-        label += f" · :red[{refused:,} refused]"
+        label += f" · :red[{'at least ' if cut else ''}{refused:,} refused]"
     if failed:
         label += f" · :orange[{failed:,} failed]"
     icon = ":material/gpp_maybe:" if refused else ":material/public:"
@@ -48,6 +50,8 @@ def _requests(key: str, outside: Outside) -> None:
 
 def _request(request: Request) -> str:
     """One line, or two with the reason: word and icon tell the verdict, not colour alone."""
+    if request.summary:
+        return f":material/more_horiz: {plain(request.reason)}"
     port = "" if request.port in (0, 80, 443) else f":{request.port}"
     line = f"{_verdict(request)} {plain(request.method)} **{plain(request.host + port)}**"
     about = [f"{request.times:,} times"] if request.times > 1 else []

@@ -25,7 +25,7 @@ def outside(*events: tuple[str, Mapping[str, Any]]) -> Outside:
 
 
 def request(host: str, outcome: str = "allowed", **more: Any) -> tuple[str, dict[str, Any]]:
-    return "egress_requested", {"host": host, "port": 443, "method": "GET", "outcome": outcome, **more}
+    return "egress_requested", {"port": 443, "method": "GET"} | {"host": host, "outcome": outcome, **more}
 
 
 def test_requests_that_are_alike_are_one_line_and_what_was_refused_comes_first() -> None:
@@ -46,6 +46,13 @@ def test_requests_that_are_alike_are_one_line_and_what_was_refused_comes_first()
     assert with_token.secrets == ("TOKEN",)
     assert missing.status == 404
     assert (without.times, without.secrets, without.received_bytes) == (1, (), 5)
+
+
+def test_requests_that_were_not_told_one_by_one_are_no_site_and_stand_last() -> None:
+    more = request("(more)", "refused", method="(any)", reason="9 more requests, not listed one by one.")
+    told = outside(more, request("a.org", status=200))
+    assert told.hosts == ("a.org",)
+    assert [one.summary for one in alike(told.requests)] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def reached_script(hosts):  # AppTest runs its lines alone, where no type is kno
                 "port": 8443 if host == "b.org" else 443,
                 "method": "GET",
                 "outcome": "refused" if refused else "allowed",
-                "reason": "It is not allowed." if refused else "",
+                "reason": "It is not allowed." if refused else "9 more requests." if host == "(more)" else "",
                 "status": 0 if refused else 200,
             },
         )
@@ -55,6 +55,12 @@ def test_many_requests_are_cut_and_refused_ones_are_among_those_that_are_shown()
     assert len(app.expander[0].markdown) == 22
     assert any("b\\.org\\:8443" in line.value for line in app.expander[0].markdown)
     assert labels[1:] == ["Tools: 1 call · :red[1 failed]", "Kept for later tasks of this thread: 1 variable"]
+
+
+def test_what_was_not_told_one_by_one_is_a_sentence() -> None:
+    app = AppTest.from_function(reached_script, args=(["a.org", "(more)"],), default_timeout=20).run()
+    assert app.expander[0].label == "Internet: more than 1 request to 1 site"
+    assert app.expander[0].markdown[1].value == ":material/more_horiz: 9 more requests\\."
 
 
 def test_nothing_refused_stays_closed() -> None:
