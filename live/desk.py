@@ -19,6 +19,7 @@ from live.rows import (
     assistant_row,
     event_row,
     task_row,
+    texts,
     thread_row,
 )
 from live.supabase_access import SupabaseAccess
@@ -122,8 +123,12 @@ class Desk:
         assistant_id: str | None = None,
         inputs: Sequence[Mapping[str, Any]] = (),
         kind: str = "task",
+        limits: Mapping[str, int] | None = None,
     ) -> TaskRow:
-        """Ask a task; asked twice with the same key it is one task."""
+        """Ask a task; asked twice with the same key it is one task.
+
+        `limits` by the names of `pythonic_assistant.domain.limits.LEAST`; what is not named is as usual.
+        """
         client = await self._client()
         with in_words("ask the task"):
             found = await client.rpc(
@@ -135,6 +140,7 @@ class Desk:
                     "inputs": list(inputs),
                     "kind": kind,
                     "dedupe_key": dedupe_key,
+                    "limits": dict(limits or {}),
                 },
             ).execute()
         data: Any = found.data
@@ -152,6 +158,35 @@ class Desk:
         client = await self._client()
         with in_words("retry the task"):
             await client.rpc("retry_task", {"task_id": task_id, "from_start": from_start}).execute()
+
+    async def begin_thread(self, assistant_id: str, hosts: Sequence[str]) -> str:
+        """Make an empty conversation whose code may reach these hosts; returns its id."""
+        client = await self._client()
+        with in_words("begin the thread"):
+            row = {"assistant_id": assistant_id, "hosts": list(hosts)}
+            made = await client.table("threads").insert(row).execute()
+        return str(_rows(made.data)[0]["id"])
+
+    async def allowed_hosts(self, thread_id: str) -> tuple[str, ...]:
+        """The hosts that code of a conversation may reach; none when it is not the person's."""
+        client = await self._client()
+        with in_words("read the thread"):
+            found = await client.table("threads").select("hosts").eq("id", thread_id).execute()
+        rows = _rows(found.data)
+        return texts(rows[0].get("hosts")) if rows else ()
+
+    async def allow(self, thread_id: str, hosts: Sequence[str]) -> None:
+        """Let code of a conversation reach these hosts and no others, from its next task on.
+
+        Raises:
+            InvalidInputError: the conversation is gone, or not the person's.
+        """
+        client = await self._client()
+        with in_words("change what the thread may reach"):
+            query = client.table("threads").update({"hosts": list(hosts)}).eq("id", thread_id)
+            changed = await query.execute()
+        if not _rows(changed.data):
+            raise InvalidInputError("This thread is gone: begin a new one.")
 
     async def rename_thread(self, thread_id: str, title: str) -> None:
         """Give a conversation another title of 1 to 200 characters."""
@@ -203,8 +238,10 @@ class Desk:
             return await client.storage.from_(BUCKET).download(storage_path)
 
     async def _files_of_thread(self, client: AsyncClient, thread_id: str) -> list[str]:
-        """The paths of all files that tasks of a conversation were given or left, each once."""
-        paths: dict[str, None] = {}
+        """The paths of all files that tasks of a conversation were given, left or kept, each once."""
+        with in_words("read the variables of the thread"):
+            kept = await client.table("variables").select("storage_path").eq("thread_id", thread_id).execute()
+        paths = {str(row["storage_path"]): None for row in _rows(kept.data)}
         after = 0
         while True:
             with in_words("read the files of the thread"):

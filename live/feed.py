@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from live.desk import Position
 from live.rows import ArtifactRow, EventRow, TaskRow, Worker
-from live.wording import announcement
+from live.wording import UNAVAILABLE, announcement
 
 ConnectionState = Literal["connecting", "connected", "lost"]
 STATUS, THREADS = "status", "threads"
@@ -95,6 +95,10 @@ class Feed:
     def model_configured(self) -> bool:
         """Whether a worker that is online has a model."""
         return any(worker.model for worker in self.workers)
+
+    def can_run(self) -> bool:
+        """Whether a worker that is online runs code at all."""
+        return any(worker.sandbox != UNAVAILABLE for worker in self.workers)
 
     # Listening
 

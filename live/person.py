@@ -12,6 +12,7 @@ from live.desk import Desk
 from live.feed import THREADS, ConnectionState, Feed, worker_list
 from live.realtime import keep_connected
 from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
+from live.secret_desk import SecretDesk
 from live.sessions import SessionBook, SessionEndedError
 from live.supabase_access import SupabaseAccess
 from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
@@ -35,6 +36,7 @@ class Person:
         self._access = access
         self._book = book
         self.desk = Desk(access, user_id, self.token)
+        self.secret_desk = SecretDesk(access, self.token)
         self._stale: set[int] = set()
         self._gaps: set[int] = set()
         self._told: set[int] = set()
@@ -113,6 +115,19 @@ class Person:
                 return found  # it changed while it was read: shown, but read again next time
             self._thread_list = found
         return self._thread_list
+
+    async def hosts_of(self, thread_id: str) -> tuple[str, ...]:
+        """The hosts that code of a conversation may reach."""
+        for thread in await self.threads():
+            if thread.id == thread_id:
+                return thread.hosts
+        return await self.desk.allowed_hosts(thread_id)  # too old to be in the list
+
+    async def allow(self, thread_id: str, hosts: tuple[str, ...]) -> None:
+        """Let code of a conversation reach these hosts and no others."""
+        await self.desk.allow(thread_id, hosts)
+        self._forget_thread_list()
+        self.feed.touch(THREADS)
 
     async def assistants(self) -> tuple[AssistantRow, ...]:
         """The assistants to choose from; at most 30 s old."""

@@ -93,7 +93,10 @@ class ArtifactRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadRow:
-    """A conversation. `state` and `verdict` are those of its last task; None when it has none."""
+    """A conversation. `state` and `verdict` are those of its last task; None when it has none.
+
+    `hosts` are those that code of its tasks may reach.
+    """
 
     id: str
     title: str
@@ -101,6 +104,7 @@ class ThreadRow:
     updated_at: datetime
     state: str | None = None
     verdict: str | None = None
+    hosts: tuple[str, ...] = ()
 
     @property
     def busy(self) -> bool:
@@ -119,13 +123,15 @@ class IceBreaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssistantRow:
-    """A saved configuration of the assistant."""
+    """A saved configuration of the assistant. `hosts` and `limits` are those of each of its tasks."""
 
     id: str
     name: str
     description: str
     model: str | None
     ice_breakers: tuple[IceBreaker, ...]
+    hosts: tuple[str, ...] = ()
+    limits: Json = field(default_factory=dict[str, Any])
 
     @property
     def scripted(self) -> bool:
@@ -135,7 +141,10 @@ class AssistantRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A worker that is online, as it says itself. `model` is None when none is configured."""
+    """A worker that is online, as it says itself. `model` is None when none is configured.
+
+    `sandbox` is the tier, and `sandbox_note` what there is to know about it, in sentences for people.
+    """
 
     id: str
     host: str
@@ -143,6 +152,7 @@ class Worker:
     slots: int
     model: str | None
     sandbox: str
+    sandbox_note: str = ""
 
 
 def task_row(row: Json) -> TaskRow:
@@ -168,9 +178,9 @@ def task_row(row: Json) -> TaskRow:
         error=row.get("error"),
         usage=cast("Json", row.get("usage") or {}),
         created_at=_time(row["created_at"]),
-        run_at=_maybe_time(row.get("run_at")),
-        started_at=_maybe_time(row.get("started_at")),
-        finished_at=_maybe_time(row.get("finished_at")),
+        run_at=maybe_time(row.get("run_at")),
+        started_at=maybe_time(row.get("started_at")),
+        finished_at=maybe_time(row.get("finished_at")),
         fixes=sum(max(int(step["executions"]) - 1, 0) for step in _objects(row.get("task_steps"))),
     )
 
@@ -211,6 +221,7 @@ def thread_row(row: Json) -> ThreadRow:
         updated_at=_time(row["updated_at"]),
         state=last.get("state"),
         verdict=last.get("verdict"),
+        hosts=texts(row.get("hosts")),
     )
 
 
@@ -230,6 +241,8 @@ def assistant_row(row: Json) -> AssistantRow:
             for item in _objects(row.get("ice_breakers"))
             if item.get("title") and item.get("prompt")
         ),
+        hosts=texts(row.get("hosts")),
+        limits=cast("Json", row.get("limits") or {}),
     )
 
 
@@ -247,7 +260,13 @@ def worker_of(meta: Json) -> Worker | None:
         slots=int(slots) if isinstance(slots, int | float) else 0,
         model=str(model) if model else None,
         sandbox=str(meta.get("sandbox") or "?"),
+        sandbox_note=str(meta.get("sandbox_note") or ""),
     )
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Read a list of texts; empty when it is none."""
+    return tuple(str(item) for item in cast("list[Any]", value)) if isinstance(value, list) else ()
 
 
 def _objects(value: Any) -> tuple[Json, ...]:
@@ -257,11 +276,12 @@ def _objects(value: Any) -> tuple[Json, ...]:
 
 
 def _time(value: Any) -> datetime:
-    found = _maybe_time(value)
+    found = maybe_time(value)
     return found if found is not None else datetime.now(UTC)
 
 
-def _maybe_time(value: Any) -> datetime | None:
+def maybe_time(value: Any) -> datetime | None:
+    """Read a moment; None when it is none."""
     if not isinstance(value, str):
         return None
     try:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from live.rows import EventRow
+from live.outside import Outside
+from live.rows import EventRow, texts
 
 StepState = Literal["pending", "running", "succeeded", "failed"]
 # What a card keeps of the output of running code; all of it is in the event that ends the execution.
@@ -16,7 +17,7 @@ LIVE_OUTPUT_CHARACTERS = 20_000
 
 @dataclass(slots=True, kw_only=True)
 class Told:
-    """One execution of a step's code."""
+    """One execution of a step's code. `undone`: what it did to variables was taken back."""
 
     number: int
     code: str
@@ -26,6 +27,7 @@ class Told:
     output: str = ""
     error: str = ""
     seconds: float | None = None
+    undone: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,11 +73,20 @@ class Note:
 
 @dataclass(slots=True, kw_only=True)
 class Story:
-    """All that the events of a task tell. `activity` is what happens now, "" when nothing does."""
+    """All that the events of a task tell.
+
+    Attributes:
+        activity: what happens now, "" when nothing does.
+        limits: of the last attempt, by the names of `pythonic_assistant.domain.limits.LEAST`.
+        hosts: that the code of the last attempt may reach; None when it was not told.
+    """
 
     model: str = ""
     scripted: bool = False
     sandbox: str = ""
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    hosts: tuple[str, ...] | None = None
+    outside: Outside = field(default_factory=Outside)
     attempt: int = 0
     activity: str = ""
     steps: list[ToldStep] = field(default_factory=list[ToldStep])
@@ -123,6 +134,7 @@ def _apply(story: Story, event: EventRow) -> None:
             story.model = _text(data, "model")
             story.scripted = bool(data.get("scripted"))
             story.sandbox = _text(data, "sandbox")
+            _take_limits(story, data)
         case "model_called":
             story.activity = _asking(story, _text(data, "purpose"), event.step_id)
         case "model_replied":
@@ -163,7 +175,16 @@ def _apply(story: Story, event: EventRow) -> None:
                 if step.state == "running":
                     step.state = "failed" if event.kind == "run_failed" else "succeeded"
         case _:
-            return
+            story.outside.take(event.kind, data)
+
+
+def _take_limits(story: Story, data: Mapping[str, Any]) -> None:
+    limits, hosts = data.get("limits"), data.get("hosts")
+    if isinstance(limits, dict):
+        given = cast("dict[str, Any]", limits)
+        story.limits = {name: value for name, value in given.items() if isinstance(value, int | float)}
+    if isinstance(hosts, list):
+        story.hosts = texts(cast("list[Any]", hosts))
 
 
 def _apply_to_step(story: Story, event: EventRow) -> None:
@@ -187,6 +208,7 @@ def _apply_to_step(story: Story, event: EventRow) -> None:
             told = _execution(step, number)
             told.outcome, told.output = _text(data, "outcome"), _text(data, "output")
             told.error, told.seconds = _text(data, "error"), _seconds(data)
+            told.undone = bool(data.get("rolled_back"))
             story.activity = "" if told.outcome == "ok" else "Looking at the error"
         case "step_finished":
             step.state = "succeeded" if data.get("outcome") == "succeeded" else "failed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +20,18 @@ STATE_WORDS: Final = {
     "succeeded": "Done",
     "failed": "Failed",
     "cancelled": "Cancelled",
+}
+UNSAFE: Final = "unsafe"
+"""The tier without walls, which an operator has to ask for by this word."""
+UNAVAILABLE: Final = "unavailable"
+"""What a worker says of its sandbox that cannot isolate code: it takes no task."""
+ISOLATION_WORDS: Final = {
+    "namespaces": "Isolated by Linux namespaces",
+    "bwrap": "Isolated by bubblewrap",
+    "landlock": "Isolated by Landlock and seccomp",
+    UNSAFE: "Not isolated: no sandbox",
+    UNAVAILABLE: "No sandbox: takes no tasks",
+    "starting": "The sandbox is starting",
 }
 UNREACHABLE: Final = "The database does not answer: try again in a moment."
 _SECONDS_PER_MINUTE = 60
@@ -38,6 +51,26 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def span(seconds: float) -> str:
+    """A limit of time without idle zeros: "2 min", "1 h", "90 s", "2 min 30 s"."""
+    if seconds < 120 and seconds % _SECONDS_PER_MINUTE:
+        return f"{seconds:g} s"
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, rest = divmod(rest, _SECONDS_PER_MINUTE)
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long ago something was: "just now", "5 min ago", "3 h ago", "12 days ago"."""
+    minutes = int((now - moment).total_seconds() // _SECONDS_PER_MINUTE)
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{counted(minutes // (24 * 60), 'day')} ago"
+
+
 def until(moment: datetime, now: datetime) -> str:
     """When something happens that is yet to come: "in 40 s", "in 3 min 5 s"; "at once" when it is due."""
     seconds = math.ceil((moment - now).total_seconds())
@@ -54,6 +87,39 @@ def size(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{count} B"
+
+
+def memory(count: float) -> str:
+    """A limit in bytes as it is set: "512 MiB", "1 GiB", "1.5 GiB" (of 1,024)."""
+    mebibytes = count / (1 << 20)
+    return f"{mebibytes:,.6g} MiB" if mebibytes < 1024 else f"{mebibytes / 1024:,.4g} GiB"
+
+
+def reach(hosts: Collection[str]) -> str:
+    """How far code may reach: "no internet", "1 site allowed"."""
+    return f"{counted(len(hosts), 'site')} allowed" if hosts else "no internet"
+
+
+def isolation(tier: str) -> str:
+    """What isolates code, from the name of the sandbox's tier."""
+    return ISOLATION_WORDS.get(tier, f"Sandbox: {plain(tier or '?')}")
+
+
+def walls(tier: str, limits: Mapping[str, float], hosts: Collection[str] | None) -> str:
+    """The sandbox of a run in a line: "Isolated by Linux namespaces · 1 GiB memory · … · no internet".
+
+    What was not told is left out; `hosts` is None then.
+    """
+    parts = [isolation(tier)]
+    if limits.get("memory_bytes"):
+        parts.append(f"{memory(limits['memory_bytes'])} memory")
+    if limits.get("execution_seconds"):
+        parts.append(f"{span(limits['execution_seconds'])} per step")
+    if limits.get("seconds"):
+        parts.append(f"{span(limits['seconds'])} in all")
+    if hosts is not None and tier != UNSAFE:
+        parts.append(reach(hosts))
+    return " · ".join(parts)
 
 
 def counted(count: int, word: str, plural: str = "") -> str:

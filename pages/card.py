@@ -11,7 +11,7 @@ from live.feed import TaskView
 from live.person import Person
 from live.rows import TaskRow
 from live.story import Story, tell
-from live.wording import counted, duration, elapsed, plain, size, status_words, until
+from live.wording import UNSAFE, counted, duration, elapsed, plain, size, status_words, until, walls
 from pages import outcome, timeline, visit
 from pages.text import offer_all, small, wants_all
 
@@ -67,6 +67,9 @@ def _head(person: Person, view: TaskView, focus: bool) -> None:
         _badge(row)
         if row.scripted:
             st.badge("scripted demo, no AI", icon=":material/theater_comedy:", color="violet")
+        if row.sandbox_tier == UNSAFE:
+            words = "ran without a sandbox" if row.final else "runs without a sandbox"
+            st.badge(words, icon=":material/gpp_bad:", color="red")
         front.watch(
             f"watch-{row.id}",
             [f"task:{row.id}"],
@@ -133,6 +136,8 @@ def _work(person: Person, view: TaskView) -> None:
         box = st.expander(words, expanded=True, key=f"live-{row.id}", type="compact")
         with box:
             timeline.show(row.id, story, running=row.state == "running")
+            if story.sandbox:
+                small(walls(story.sandbox, story.limits, story.hosts))
         return
     if row.started_at is None:
         return
@@ -149,6 +154,7 @@ def _work(person: Person, view: TaskView) -> None:
             current = person.feed.task(row.id) or view
             story = tell(current.events)
             timeline.show(row.id, story, running=False)
+            small(walls(row.sandbox_tier or story.sandbox, story.limits, story.hosts))
             small(_figures(row, story))
 
 
@@ -156,6 +162,8 @@ def _waiting(person: Person, row: TaskRow) -> None:
     """Why a task that does not run does not run."""
     if row.state == "queued" and person.feed.connection == "connected" and not person.feed.workers:
         small("No worker is online. The task starts as soon as one is.")
+    elif row.state == "queued" and person.feed.workers and not person.feed.can_run():
+        small("No worker that is online can isolate code. The task starts as soon as one can.")
     elif row.state == "scheduled":
         when = until(row.run_at, datetime.now(UTC)) if row.run_at else "soon"
         if row.failures and row.error:
@@ -171,7 +179,7 @@ def _waiting(person: Person, row: TaskRow) -> None:
 
 def _figures(row: TaskRow, story: Story) -> str:
     usage = row.usage
-    parts = [f"Model: {plain(row.model_used or '?')}", f"sandbox: {plain(row.sandbox_tier or '?')}"]
+    parts = [f"Model: {plain(row.model_used or '?')}"]
     if usage.get("turns") is not None:
         tokens = int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0)
         parts.append(counted(int(usage["turns"]), "model reply", "model replies"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import mimetypes
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import streamlit as st
@@ -17,7 +17,7 @@ from live.person import Person
 from live.rows import ASSISTANT_ID, DEMO_ID, AssistantRow, IceBreaker, TaskRow
 from live.runtime import ROOT
 from live.wording import plain, problem
-from pages import card, visit
+from pages import access, card, visit
 from pages.text import small
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
 
@@ -100,6 +100,7 @@ def _choose(person: Person, thread_id: str | None) -> AssistantRow:
             width=300,
         )
         assistant = assistants.get(chosen or "") or next(iter(assistants.values()))
+        access.show(thread_id, assistant)
         if (
             not assistant.scripted
             and person.feed.connection == "connected"
@@ -238,7 +239,11 @@ def _start(
             f"The text has {len(prompt):,} characters and a task takes up to {_MOST_PROMPT:,}: "
             "shorten it, or attach it as a file."
         )
-    row = visit.wait_for(_enqueue(person, prompt, files, thread_id, assistant, dedupe_key))
+    thread_id = thread_id or access.begin(person, assistant.id)
+    row = visit.wait_for(
+        _enqueue(person, prompt, files, thread_id, assistant.id, dedupe_key, access.limits())
+    )
+    access.forget()
     st.session_state.pop("nonce", None)
     st.session_state.pop(_SENT, None)
     if row.thread_id is not None:
@@ -251,12 +256,18 @@ async def _enqueue(
     prompt: str,
     files: Sequence[File],
     thread_id: str | None,
-    assistant: AssistantRow,
+    assistant_id: str,
     dedupe_key: str,
+    limits: Mapping[str, int],
 ) -> TaskRow:
     inputs = await person.desk.upload_all(files)
     row = await person.desk.enqueue(
-        prompt, dedupe_key=dedupe_key, thread_id=thread_id, assistant_id=assistant.id, inputs=inputs
+        prompt,
+        dedupe_key=dedupe_key,
+        thread_id=thread_id,
+        assistant_id=assistant_id,
+        inputs=inputs,
+        limits=limits,
     )
     person.added(row)
     return row

@@ -13,13 +13,14 @@ from live.routes import SHOWN_AS_PICTURE
 from live.rows import ArtifactRow, Json, TaskRow
 from live.story import tell
 from live.tables import TABLE_BYTES, table_of
-from live.wording import counted, plain, safe_markdown, size
+from live.wording import counted, plain, safe_markdown, short, size
 from pages import timeline, visit
 from pages.text import cut_code, offer_all, small, wants_all
 from pythonic_assistant.domain.errors import AssistantError
 
 _SHOWN_ANSWER = 12_000
 _SHOWN_ARTIFACTS = 12
+_SHOWN_REFUSALS = 3
 _TABLE_TYPES = frozenset({"text/csv", "text/tab-separated-values"})
 _TABLE_ENDINGS = (".csv", ".tsv")
 
@@ -73,11 +74,32 @@ def _failure(person: Person, row: TaskRow) -> None:
         before="**Refuted: a check contradicts the answer, so it is not given.**  \n" if refuted else "",
         icon=":material/cancel:" if refuted else ":material/error:",
     )
+    _refusals(person, row)
     if row.evidence:
         failed = sum(item.get("outcome") != "passed" for item in row.evidence)
         _evidence(row, f"{counted(failed, 'check')} failed of {len(row.evidence)}", expanded=True)
     if refuted:
         _refuted_answer(person, row)
+
+
+def _refusals(person: Person, row: TaskRow) -> None:
+    """Name the sites that code asked for in vain: often that is why the task failed."""
+    if row.started_at is None:
+        return
+    visit.wait_for(person.tell(row.id))
+    view = person.feed.task(row.id)
+    requests = tell(view.events).outside.requests if view is not None else []
+    reasons = {one.host: one.reason for one in requests if one.outcome == "refused" and not one.summary}
+    if not reasons:
+        return
+    lines = [
+        f"**{plain(host)}** {plain(short(why, 300))}" for host, why in list(reasons.items())[:_SHOWN_REFUSALS]
+    ]
+    if len(reasons) > _SHOWN_REFUSALS:
+        lines.append(f"and {len(reasons) - _SHOWN_REFUSALS:,} more")
+    st.warning(
+        "Code asked for sites that were refused:  \n" + "  \n".join(lines), icon=":material/gpp_maybe:"
+    )
 
 
 def _refuted_answer(person: Person, row: TaskRow) -> None:

@@ -10,9 +10,9 @@ from live import front
 from live.feed import STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
-from live.wording import STATE_WORDS, counted, plain, short
-from pages import model_settings, visit
-from pages.text import small
+from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short
+from pages import access, model_settings, secrets, visit
+from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
 _FIRST_THREADS, _MORE_THREADS = 12, 12
@@ -44,6 +44,8 @@ def _panel() -> None:
         st.divider()
         _status(feed, seen)
         model_settings.show(person)
+        if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):
+            secrets.show(person)
         _account()
 
 
@@ -54,6 +56,7 @@ def _go(thread_id: str | None) -> None:
     st.session_state.pop("shown_tasks", None)
     st.session_state.pop("assistant_chosen", None)
     st.session_state.pop("refusal", None)
+    access.forget()
     st.session_state["gone"] = int(st.session_state.get("gone", 0)) + 1
     st.rerun()
 
@@ -177,14 +180,18 @@ def _status(feed: Feed, seen: int) -> None:
         with st.expander(f"{counted(len(workers), 'worker')} online", icon=":material/dns:", type="compact"):
             for worker in workers:
                 st.markdown(_worker_line(worker))
+                if worker.sandbox_note:
+                    small(plain(said_with_details(worker.sandbox_note)[0]))
 
 
 def _worker_line(worker: Worker) -> str:
+    bad = worker.sandbox in (UNSAFE, UNAVAILABLE)
     model = plain(worker.model) if worker.model else "no model, scripted demo only"
     return (
         f"**{plain(worker.host)}**  \n"
         f":gray[Model: {model}]  \n"
-        f":gray[Sandbox: {plain(worker.sandbox)}, {counted(worker.slots, 'slot')}]"
+        f":gray[{counted(worker.slots, 'slot')}]  \n"
+        + (f":red[{isolation(worker.sandbox)}]" if bad else f":gray[{isolation(worker.sandbox)}]")
     )
 
 

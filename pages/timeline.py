@@ -8,6 +8,7 @@ import streamlit as st
 
 from live.story import Check, Note, Story, Told, ToldStep
 from live.wording import counted, duration, plain, short
+from pages import reached
 from pages.text import cut_code, said_with_details, small
 
 # While it runs, the output below the code matters more than the whole of the code.
@@ -37,9 +38,10 @@ def show(task_id: int, story: Story, *, running: bool) -> None:
             st.container(gap="xsmall"),
         ):
             _step(task_id, step, active=active)
+    reached.show(str(task_id), story.outside)
     if story.checks or story.verifying:
         show_checks(f"checks-{task_id}", story.checks, running=running and story.verifying)
-    if not story.steps and not story.checks:
+    if not story.steps and not story.checks and not story.outside.requests:
         small("Nothing has been run yet." if running else "No step was run.")
 
 
@@ -102,14 +104,16 @@ def _execution(key: str, told: Told, *, active: bool) -> None:
 
 
 def _result_words(told: Told) -> str:
+    undone = " :gray[:material/undo: undone: variables were put back]" if told.undone else ""
     seconds = f" after {duration(told.seconds)}" if told.seconds is not None else ""
-    return {
+    words = {
         None: ":gray[running…]",
         "ok": f":green[:material/check: ran{seconds}]",
         "error": f":red[:material/close: failed{seconds}]",
         "timeout": f":red[:material/timer_off: stopped at its time limit{seconds}]",
         "died": f":red[:material/close: its process ended{seconds}]",
     }.get(told.outcome, plain(told.outcome or ""))
+    return words + undone
 
 
 def show_checks(key: str, checks: Sequence[Check], *, running: bool) -> None:

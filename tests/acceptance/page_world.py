@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 from realtime import AsyncRealtimeClient
 
+from pythonic_assistant.adapters.secrets import vault
 from tests.embedded_fixtures import RunningSupabase
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +90,7 @@ class Claim:
     user_id: str
     prompt: str
     inputs: Sequence[Mapping[str, Any]]
+    hosts: Sequence[str] = ()
     seq: int = 0
 
 
@@ -131,9 +133,33 @@ class PlayedWorker:
                     user_id=task["user_id"],
                     prompt=task["prompt"],
                     inputs=task["inputs"],
+                    hosts=task["hosts"],
                 )
             await asyncio.sleep(0.05)
         raise AssertionError("no task was queued")
+
+    async def claim_whole(self, task_id: int, seconds: float = 10) -> Mapping[str, Any]:
+        """Claim until this task comes, and give all that a worker gets of it."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            found = await self.rpc(
+                "claim_tasks", {"worker": self.worker, "queue": "default", "most": 1, "lease_seconds": 600}
+            )
+            for task in found["tasks"]:
+                if task["id"] == task_id:
+                    return task
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"task {task_id} was not queued")
+
+    async def publish_key(self) -> str:
+        """Let people seal secrets to a new key of this worker's; returns the private one."""
+        private = vault.generate_key()
+        public = vault.public_key_of(private)
+        answer = await self.http.post(
+            "/rest/v1/secret_keys", json={"key_id": vault.key_id_of(public), "public_key": public}
+        )
+        assert answer.status_code < 300, answer.text
+        return private
 
     async def tell(self, claim: Claim, *events: tuple[str, Mapping[str, Any]]) -> float:
         """Store events of (kind, data); returns when the database had answered."""
@@ -177,6 +203,29 @@ class PlayedWorker:
             ),
         )
 
+    async def keep(self, claim: Claim, name: str, content: bytes) -> None:
+        """Keep a variable, as JSON, for later tasks of the thread."""
+        found = await self.http.get(
+            "/rest/v1/tasks", params={"id": f"eq.{claim.task_id}", "select": "thread_id"}
+        )
+        path = f"{claim.user_id}/variables/{found.json()[0]['thread_id']}/{name}.json"
+        answer = await self.http.post(
+            f"/storage/v1/object/artifacts/{path}",
+            content=content,
+            headers={"content-type": "application/json"},
+        )
+        assert answer.status_code < 300, answer.text
+        kept = {
+            "name": name,
+            "type": "dict",
+            "shape": "12",
+            "bytes": len(content),
+            "media_type": "application/json",
+            "load": "json.load(open({path!r}))",
+            "storage_path": path,
+        }
+        await self.tell(claim, ("variable_saved", kept))
+
     async def finish(
         self, claim: Claim, answer: str, verdict: str, evidence: Sequence[Mapping[str, Any]] = ()
     ) -> None:
@@ -218,7 +267,7 @@ class PlayedWorker:
         )
         assert confirmed is True
 
-    async def appear(self, model: str | None = None) -> None:
+    async def appear(self, model: str | None = None, *, sandbox: str = "namespaces", note: str = "") -> None:
         """Be present as a worker."""
         key = self.backend.secret_key
         client = AsyncRealtimeClient(f"{self.backend.url}/realtime/v1", key, auto_reconnect=False)
@@ -242,7 +291,8 @@ class PlayedWorker:
                 "slots": 4,
                 "labels": [],
                 "model": model,
-                "sandbox": "namespaces",
+                "sandbox": sandbox,
+                "sandbox_note": note,
                 "started_at": datetime.now(UTC).isoformat(),
             }
         )

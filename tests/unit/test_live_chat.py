@@ -20,13 +20,27 @@ class Desk:
     def __init__(self, lost: int) -> None:
         self.lost = lost
         self.asked: list[tuple[str, str]] = []
+        self.threads: list[tuple[str, ...]] = []
+        self.given: list[tuple[str | None, dict[str, int]]] = []
 
     async def upload_all(self, files: Sequence[Any]) -> list[dict[str, Any]]:
         assert not files
         return []
 
-    async def enqueue(self, prompt: str, *, dedupe_key: str, **_: Any) -> Any:
+    async def begin_thread(self, assistant_id: str, hosts: tuple[str, ...]) -> str:
+        assert assistant_id == "a"
+        self.threads.append(hosts)
+        return f"begun-{len(self.threads)}"
+
+    async def allow(self, thread_id: str, hosts: tuple[str, ...]) -> None:
+        assert thread_id == "begun-1"
+        self.threads[0] = hosts
+
+    async def enqueue(
+        self, prompt: str, *, dedupe_key: str, thread_id: str | None, limits: dict[str, int], **_: Any
+    ) -> Any:
         self.asked.append((prompt, dedupe_key))
+        self.given.append((thread_id, limits))
         if len(self.asked) <= self.lost:
             raise StoreUnavailableError("Supabase did not answer when asked to ask the task: ReadTimeout.")
         return SimpleNamespace(id=len(self.asked), thread_id="t")
@@ -84,3 +98,20 @@ def test_a_refusal_stays_until_it_is_dismissed_or_something_is_sent(app: AppTest
     desk.lost = 0
     app.chat_input[0].set_value("Add 1 and 2").run()
     assert len(app.error) == 0
+
+
+def test_hosts_that_were_allowed_before_the_first_send_are_those_of_one_thread(
+    app: AppTest, desk: Desk
+) -> None:
+    app.session_state["wanted_hosts"] = ("a.org",)
+    app.session_state["own_limits"] = {"seconds": 60}
+    app.chat_input[0].set_value("Add 1 and 2").run()  # lost
+    app.session_state["wanted_hosts"] = ("a.org", "b.org")
+    app.chat_input[0].set_value("Add 1 and 2").run()  # lost again
+    app.chat_input[0].set_value("Add 1 and 2").run()
+    assert not app.exception
+    assert desk.threads == [("a.org", "b.org")]
+    assert desk.given == [("begun-1", {"seconds": 60})] * 3
+    app.chat_input[0].set_value("Add 1 and 3").run()
+    assert desk.threads == [("a.org", "b.org")]
+    assert desk.given[3] == (None, {})  # nothing is left over for the next one

@@ -22,6 +22,19 @@ def event(attempt: int, seq: int) -> EventRow:
     )
 
 
+def test_a_worker_whose_sandbox_is_unavailable_runs_nothing(feed: Feed) -> None:
+    assert not feed.can_run()
+    without = worker_of({"worker": "a", "sandbox": "unavailable", "sandbox_note": "No namespaces."})
+    unsafe = worker_of({"worker": "b", "sandbox": "unsafe"})
+    assert without is not None
+    assert unsafe is not None
+    assert without.sandbox_note == "No namespaces."
+    feed.set_workers((without,))
+    assert not feed.can_run()
+    feed.set_workers((without, unsafe))
+    assert feed.can_run()
+
+
 @pytest.fixture
 def feed() -> Feed:
     feed = Feed()

@@ -252,10 +252,19 @@ async def test_a_threads_files_are_removed_before_its_row(backend: Backend, acce
         },
         {"id": 8, "inputs": [{"name": "a.csv", "storage_path": "u/uploads/1/a.csv"}], "artifacts": []},
     ]
-    backend.answer = lambda request: httpx.Response(200, json=tasks if request.method == "GET" else [])
+    kept = [{"storage_path": "u/variables/t/sales.parquet"}]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        rows = {"/rest/v1/tasks": tasks, "/rest/v1/variables": kept}.get(request.url.path, [])
+        return httpx.Response(200, json=rows if request.method == "GET" else [])
+
+    backend.answer = answer
     await Desk(access, "u", token).delete_thread("t")
-    read, files, row = backend.requests
+    variables, read, files, row = backend.requests
+    assert (variables.method, variables.url.params["thread_id"]) == ("GET", "eq.t")
     assert (read.method, read.url.params["thread_id"]) == ("GET", "eq.t")
     assert (files.method, files.url.path) == ("DELETE", "/storage/v1/object/artifacts")
-    assert json.loads(files.content) == {"prefixes": ["u/uploads/1/a.csv", "u/tasks/7/plot.png"]}
+    assert json.loads(files.content) == {
+        "prefixes": ["u/variables/t/sales.parquet", "u/uploads/1/a.csv", "u/tasks/7/plot.png"]
+    }
     assert (row.method, row.url.path) == ("DELETE", "/rest/v1/threads")

@@ -101,6 +101,30 @@ def test_a_refuted_answer_is_that_of_the_last_attempt() -> None:
     assert tell([*refuted, *told(("run_started", {}), attempt=2)]).refuted_answer == ""
 
 
+def test_what_was_undone_and_what_code_may_use_is_told() -> None:
+    undone = {"step_id": "s1", "execution": 1, "outcome": "error", "error": "Zero", "rolled_back": True}
+    story = tell(
+        told(
+            (
+                "run_started",
+                {"sandbox": "namespaces", "limits": {"seconds": 900, "turns": "many"}, "hosts": ["a.org"]},
+            ),
+            ("plan_made", PLAN),
+            ("step_started", {"step_id": "s1"}),
+            ("code_written", {"step_id": "s1", "execution": 1, "code": "1/0"}),
+            ("code_executed", undone),
+            ("code_written", {"step_id": "s1", "execution": 2, "code": "1"}),
+            ("code_executed", {**undone, "execution": 2, "rolled_back": False}),
+            ("egress_requested", {"host": "b.org", "outcome": "refused"}),
+        )
+    )
+    assert [one.undone for one in story.steps[0].executions] == [True, False]
+    assert story.limits == {"seconds": 900}
+    assert story.hosts == ("a.org",)
+    assert story.outside.count("refused") == 1
+    assert tell(told(("run_started", {}))).hosts is None
+
+
 def test_strange_events_are_passed_over() -> None:
     story = tell(
         told(
