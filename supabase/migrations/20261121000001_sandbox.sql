@@ -585,7 +585,7 @@ as $$
               where n.user_id = p_user and n.kind = 'task' and n.state in ('succeeded', 'failed')
               order by n.id desc limit 1000) t
     ), found as (
-        select e.*, ts_rank(e.words, a.words) as rank
+        select e.*
         from ended e, asked a
         where numnode(a.words) = 0 or e.words @@ a.words
         order by ts_rank(e.words, a.words) desc, e.id desc
@@ -593,11 +593,11 @@ as $$
     )
     select coalesce(jsonb_agg(jsonb_build_object(
         'id', f.id, 'asked', left(f.prompt, 1000), 'answer', left(f.answer, 4000), 'verdict', f.verdict,
-        'finished_at', f.finished_at) order by f.rank desc, f.id desc), '[]')
+        'finished_at', f.finished_at) order by f.id desc), '[]')
     from found f
 $$;
 comment on function pythonic.earlier_tasks(uuid, text, integer) is
-    'Ended tasks of a person that have any of the words in prompt or answer, best first; without words the newest.';
+    'Ended tasks of a person that have any of the words in prompt or answer: the best, the newest first; without words the last ones.';
 
 create function pythonic.thread_files(p_thread uuid) returns jsonb
 language sql stable security definer set search_path = ''
