@@ -21,8 +21,11 @@ from supabase import AsyncClientOptions, acreate_client
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
 from pythonic_assistant.adapters.sandbox import zygote_sandbox
+from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
+from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
+from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
 from pythonic_assistant.domain.errors import (
     AssistantError,
     ConfigurationError,
@@ -32,12 +35,14 @@ from pythonic_assistant.domain.errors import (
 from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.settings import Settings, load_settings
 from pythonic_assistant.wire import ModelConfig
+from worker.access import Means
 from worker.app import Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.engine import Engine
 from worker.identity import identity
 from worker.logs import log_to_stderr
+from worker.publishing import publish
 from worker.runner import SpareRunner
 
 log = logging.getLogger("worker")
@@ -71,15 +76,22 @@ def config_of(settings: Settings) -> WorkerConfig:
         model=model,
         slots=settings.slots,
         labels=settings.labels,
+        private_hosts=settings.private_hosts,
+        secrets_key=settings.secrets_key.reveal() if settings.secrets_key else None,
     )
 
 
 class Worker:
-    """One worker process: its parts, and what can be seen of them."""
+    """One worker process: its parts, and what can be seen of them.
 
-    def __init__(self, config: WorkerConfig, identifier: UUID) -> None:
+    Args:
+        key: opens people's secrets.
+    """
+
+    def __init__(self, config: WorkerConfig, identifier: UUID, key: WorkerKey) -> None:
         self.config = config
         self.id = identifier
+        self.key = key
         self.started_at = datetime.now(UTC)
         self.engine: Engine | None = None
         self.sandbox_tier = "starting"
@@ -134,7 +146,11 @@ class Worker:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _serve(
-        self, runners: SpareRunner, sandbox_socket: Path, folder: Path, stopped: asyncio.Event
+        self,
+        runners: SpareRunner,
+        sandbox_socket: Path,
+        folder: Path,
+        stopped: asyncio.Event,
     ) -> None:
         client = await acreate_client(
             self.config.supabase_url,
@@ -145,6 +161,9 @@ class Worker:
             client, worker=self.id, lease_seconds=self.config.lease_seconds, queue=self.config.queue
         )
         files = SupabaseFiles(client)
+        secrets = SupabaseSecrets(client)
+        means = Means(store=secrets, key=self.key, broker=None)
+        records = SupabaseRecords(client)
 
         def attempt_of(task: ClaimedTask) -> Attempt:
             return Attempt(
@@ -156,6 +175,8 @@ class Worker:
                 runners=runners,
                 sandbox_socket=sandbox_socket,
                 folder=folder,
+                means=means,
+                records=records,
             )
 
         engine = Engine(config=self.config, queue=queue, journal=queue, attempt_of=attempt_of)
@@ -173,8 +194,10 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(line.keep(), name="realtime")
             draining = group.create_task(_drain_when(stopped, engine), name="drain")
+            publishing = group.create_task(publish(secrets, self.key), name="publish-key")
             await engine.serve()
             keeping.cancel()
+            publishing.cancel()
             draining.cancel()
 
 
@@ -205,8 +228,9 @@ async def main() -> int:
     settings = load_settings(os.environ, None, role="worker")
     config = config_of(settings)
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = worker_key(config.home / "secrets.key", config.secrets_key)
     with identity(config.home) as identifier:
-        return await serve(Worker(config, identifier), settings.api_port)
+        return await serve(Worker(config, identifier, key), settings.api_port)
 
 
 async def serve(worker: Worker, port: int) -> int:

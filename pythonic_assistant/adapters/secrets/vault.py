@@ -77,7 +77,7 @@ def ensure_keepable(value: str) -> None:
     """
     if len(value) < SHORTEST:
         raise InvalidInputError(
-            f"The secret has less than {SHORTEST} characters: so short a value cannot be recognised, and so "
+            f"The secret has fewer than {SHORTEST} characters: so short a value cannot be recognised, and so "
             "could not be kept out of answers and logs."
         )
     try:
