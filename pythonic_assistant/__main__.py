@@ -1,5 +1,7 @@
 """The runner: one run, in a process of its own. A request line on stdin, a JSON line per event on stdout.
 
+Where code calls a tool, a line on stdout asks for it and a line on stdin answers.
+
 It holds no more than the model's key, never touches the database, and ends when its worker does: the end of
 stdin is the sign.
 """
@@ -14,17 +16,30 @@ import os
 import signal
 import sys
 from datetime import UTC, datetime
+from functools import partial
 
 from pythonic_assistant.adapters.models.catalogue import ModelSettings, model_from
 from pythonic_assistant.adapters.models.demo import demo_model
 from pythonic_assistant.adapters.sandbox import connect_sandbox
 from pythonic_assistant.agent import loop
 from pythonic_assistant.domain.budget import Usage
-from pythonic_assistant.domain.errors import AssistantError
+from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
 from pythonic_assistant.domain.event import Event, RunFailed
 from pythonic_assistant.domain.task import DEMO_MODEL
+from pythonic_assistant.ports import Egress
 from pythonic_assistant.prompts.rendering import compile_all
-from pythonic_assistant.wire import RunOrder, TimedEvent, read_order, write_event
+from pythonic_assistant.tools.asking import Asking
+from pythonic_assistant.tools.registry import CheckedToolbox
+from pythonic_assistant.wire import (
+    LONGEST_LINE,
+    RunOrder,
+    TimedEvent,
+    ToolAsked,
+    read_answer,
+    read_order,
+    write_ask,
+    write_event,
+)
 
 log = logging.getLogger("pythonic_assistant.runner")
 
@@ -40,14 +55,31 @@ def emit(event: Event) -> None:
     sys.stdout.buffer.flush()
 
 
-async def work(order: RunOrder) -> None:
+def ask(asked: ToolAsked) -> None:
+    """Write a line that asks for a tool."""
+    sys.stdout.buffer.write(write_ask(asked))
+    sys.stdout.buffer.flush()
+
+
+async def work(order: RunOrder, asking: Asking) -> None:
     """Run an order to its last event."""
     if order.model is None and order.request.kind == "probe":
         emit(RunFailed(error=NO_MODEL, retryable=False, usage=Usage()))
         return
     sandbox = connect_sandbox(order.sandbox_socket)
+    request = order.request
+    toolbox = CheckedToolbox(request.tools, asking.call) if request.tools else None
+    run = partial(
+        loop.run,
+        request,
+        sandbox=sandbox,
+        outbox=order.outbox,
+        emit=emit,
+        egress=_egress(order),
+        toolbox=toolbox,
+    )
     if order.model is None or order.model.model == DEMO_MODEL:
-        await loop.run(order.request, model=demo_model(), sandbox=sandbox, outbox=order.outbox, emit=emit)
+        await run(model=demo_model())
         return
     model = model_from(
         ModelSettings(
@@ -58,9 +90,20 @@ async def work(order: RunOrder) -> None:
         )
     )
     try:
-        await loop.run(order.request, model=model, sandbox=sandbox, outbox=order.outbox, emit=emit)
+        await run(model=model)
     finally:
         await model.close()
+
+
+def _egress(order: RunOrder) -> Egress | None:
+    if order.egress is None:
+        return None
+    # Imported here: most tasks reach nothing, and certificates take their time.
+    from pythonic_assistant.adapters.egress.client import BrokerEgress
+
+    return BrokerEgress(
+        order.egress.socket, order.egress.token, order.egress.certificate, order.request.hosts
+    )
 
 
 def get_ready() -> None:
@@ -84,20 +127,31 @@ async def main() -> int:
     line = await asyncio.to_thread(sys.stdin.buffer.readline)
     if not line:
         return 0
-    running = asyncio.create_task(_answer(line), name="run")
-    watching = asyncio.create_task(asyncio.to_thread(sys.stdin.buffer.read), name="worker-watch")
-    await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+    asking = Asking(ask)
+    running = asyncio.create_task(_answer(line, asking), name="run")
+    listening = asyncio.create_task(_listen(asking), name="worker-watch")
+    await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         log.warning("the worker went away", extra={"action": "runner_stop"})
         os._exit(3)  # the reading thread could not be joined, and nobody is left to report to
     await running
     sys.stdout.buffer.flush()
-    os._exit(0)  # the thread that watches stdin ends only with the process
+    os._exit(0)  # the thread that reads stdin ends only with the process
 
 
-async def _answer(line: bytes) -> None:
+async def _listen(asking: Asking) -> None:
+    """Hand on the worker's answers; returns when there are no more to come, or they make no sense."""
+    while line := await asyncio.to_thread(sys.stdin.buffer.readline, LONGEST_LINE):
+        try:
+            asking.answer(read_answer(line))
+        except InvalidInputError as error:
+            log.error("unreadable", extra={"action": "runner_stop", "reason": str(error)})  # noqa: TRY400
+            return
+
+
+async def _answer(line: bytes, asking: Asking) -> None:
     try:
-        await work(read_order(line))
+        await work(read_order(line), asking)
     except AssistantError as error:
         emit(RunFailed(error=str(error), retryable=False, usage=Usage()))
 

@@ -13,8 +13,9 @@ from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.event import Event
 from pythonic_assistant.domain.files import InputFile
+from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.task import RunRequest
-from pythonic_assistant.ports import Model, Sandbox
+from pythonic_assistant.ports import Egress, Model, Sandbox, Toolbox
 
 
 class PythonicAssistant:
@@ -31,6 +32,9 @@ class PythonicAssistant:
         sandbox: where the code runs.
         instructions: what the model is told before every task.
         outbox: folder of the host that receives the artifacts of every run; made if it is missing.
+        limits: of each session.
+        egress: the way out of the sandbox; None while code may reach nothing.
+        toolbox: what code may call; see `pythonic_assistant.tools.registry.toolbox_of`.
     """
 
     def __init__(
@@ -41,12 +45,18 @@ class PythonicAssistant:
         instructions: str = "",
         budget: Budget | None = None,
         outbox: Path | str = "artifacts",
+        limits: SandboxLimits | None = None,
+        egress: Egress | None = None,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self._model = model
         self._sandbox = sandbox
         self._instructions = instructions
         self._budget = budget or Budget()
         self._outbox = Path(outbox)
+        self._limits = limits or SandboxLimits()
+        self._egress = egress
+        self._toolbox = toolbox
 
     def run(self, prompt: str, *, files: Sequence[Path | str] = ()) -> AsyncGenerator[Event, None]:
         """Work on a task and yield its events; the last is `RunSucceeded` or `RunFailed`.
@@ -61,6 +71,9 @@ class PythonicAssistant:
             instructions=self._instructions,
             files=tuple(_input_file(Path(file)) for file in files),
             budget=self._budget,
+            limits=self._limits,
+            hosts=tuple(self._egress.hosts) if self._egress is not None else (),
+            tools=tuple(self._toolbox.specs) if self._toolbox is not None else (),
         )
         return self.run_request(request)
 
@@ -77,6 +90,8 @@ class PythonicAssistant:
                     sandbox=self._sandbox,
                     outbox=self._outbox,
                     emit=events.put_nowait,
+                    egress=self._egress,
+                    toolbox=self._toolbox,
                 )
             finally:
                 events.put_nowait(None)

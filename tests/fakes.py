@@ -5,24 +5,20 @@ The sandbox here runs code in the test's own process. It is for code that the te
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import io
-import os
-import traceback
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.conversation import Reply
-from pythonic_assistant.domain.execution import Execution, VariableInfo
-from pythonic_assistant.domain.files import ArtifactFile, InputFile
+from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
-from pythonic_assistant.ports import ModelReply, ModelRequest
+from pythonic_assistant.ports import NO_ACCESS, Access, ModelReply, ModelRequest
+from tests.plain_session import PlainSession
 
+DEFAULT_LIMITS = SandboxLimits()
 Answer = Callable[[ModelRequest], ModelReply] | ModelReply
 
 
@@ -82,81 +78,48 @@ class ListedModel:
         return reply(request) if callable(reply) else reply
 
 
-class OpenSession:
-    """Runs code in this process, in a folder of the test's."""
-
-    def __init__(self, folder: Path, opened: int, seed: int | None) -> None:
-        self.folder, self.seed = folder, seed
-        self.names: dict[str, Any] = {"SESSION": opened}
-        self.closed = False
-        self.skipped: tuple[str, ...] = ()
-        self.ran: list[str] = []
-
-    async def execute(self, code: str, *, timeout: float, on_output: Any = None) -> Execution:
-        self.ran.append(code)
-        if "DIE" in code:
-            return Execution(outcome="died", error="The memory limit of 1 GiB was reached.")
-        out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
-        os.chdir(self.folder)
-        try:
-            tree = ast.parse(code)
-            with redirect_stdout(out), redirect_stderr(err):
-                exec(compile(tree, "<step>", "exec"), self.names)
-        except Exception:  # noqa: BLE001  whatever the code raises is its result
-            return Execution(outcome="error", stdout=out.getvalue(), error=traceback.format_exc())
-        finally:
-            os.chdir(before)
-        if on_output and out.getvalue():
-            on_output("stdout", out.getvalue())
-        return Execution(outcome="ok", stdout=out.getvalue(), stderr=err.getvalue())
-
-    async def variables(self) -> tuple[VariableInfo, ...]:
-        return tuple(
-            VariableInfo(name=name, type=type(value).__name__, summary=repr(value)[:80])
-            for name, value in self.names.items()
-            if not name.startswith("_")
-        )
-
-    async def collect(self, into: Path) -> tuple[ArtifactFile, ...]:
-        found: list[ArtifactFile] = []
-        for path in sorted(self.folder.iterdir()):
-            if path.is_file():
-                copy = into / path.name
-                copy.write_bytes(path.read_bytes())
-                found.append(
-                    ArtifactFile(
-                        name=path.name,
-                        path=copy,
-                        media_type="text/plain",
-                        bytes=path.stat().st_size,
-                        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-                    )
-                )
-        return tuple(found)
-
-    async def close(self) -> None:
-        self.closed = True
+class OpenSession(PlainSession):
+    """A session whose variable SESSION counts how many there were before it."""
 
 
 @dataclass
 class OpenSandbox:
-    """Makes `OpenSession`s and remembers them."""
+    """Makes `OpenSession`s and remembers them: those of the work, and those that only look."""
 
     folder: Path
     tier: str = "none"
     sessions: list[OpenSession] = field(default_factory=list)
+    looking: list[OpenSession] = field(default_factory=list)
+    packages: frozenset[str] = frozenset({"pandas", "numpy", "scipy", "matplotlib", "requests"})
+
+    async def importable(self) -> frozenset[str]:
+        return frozenset(sys.stdlib_module_names) | self.packages
 
     async def open(
         self,
         *,
         inputs: Sequence[InputFile] = (),
-        limits: SandboxLimits | None = None,
+        limits: SandboxLimits = DEFAULT_LIMITS,
         seed: int | None = None,
+        access: Access = NO_ACCESS,
+        folder: Path | None = None,
     ) -> OpenSession:
-        place = self.folder / f"session-{len(self.sessions)}"
-        place.mkdir()
-        (place / "inputs").mkdir()
+        if folder is None:
+            place = self.folder / f"session-{len(self.sessions)}"
+            (place / "inputs").mkdir(parents=True)
+        else:
+            place = folder
+            assert (place / "inputs").is_dir(), "the port wants a folder for the inputs"
         for file in inputs:
             (place / "inputs" / file.name).write_bytes(file.path.read_bytes())
-        self.sessions.append(OpenSession(place, len(self.sessions), seed))
-        return self.sessions[-1]
+        many = self.sessions if folder is None else self.looking
+        session = OpenSession(
+            place,
+            seed=seed,
+            access=access,
+            read_only=folder is not None,
+            names={"SESSION": len(many)} if folder is None else None,
+        )
+        session.limits = limits
+        many.append(session)
+        return session

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import symtable
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from pythonic_assistant.agent.schemas import Check
 
@@ -55,7 +56,8 @@ def problem_of(check: Check) -> str | None:
     """
     try:
         tree = ast.parse(check.code)
-    except (SyntaxError, ValueError) as error:
+        compile(tree, "<check>", "exec", dont_inherit=True)  # finds what the grammar alone does not
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f'The check "{check.claim}" is not Python: {error}.'
     asserts = list(_asserts(tree, guarded=False))
     if not asserts:
@@ -81,16 +83,65 @@ def _is_about_data(test: ast.expr) -> bool:
     return bool(names - {ANSWER} - (set(dir(builtins)) - {"open"}))
 
 
-def executable(check: Check, answer: str) -> str:
+def imports_of(codes: Iterable[str], importable: Set[str]) -> dict[str, str]:
+    """Return the import of each name that code of the work imported from a library, by the name.
+
+    Models forget to repeat an import in a check. Modules that the work itself wrote are not among them.
+    """
+    found: dict[str, str] = {}
+    for code in codes:
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name.partition(".")[0] in importable:
+                        name = alias.asname or alias.name.partition(".")[0]
+                        found[name] = ast.unparse(ast.Import(names=[alias]))
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                module = node.module or ""
+                if module.partition(".")[0] in importable and module != "__future__":
+                    for alias in node.names:
+                        found[alias.asname or alias.name] = ast.unparse(
+                            ast.ImportFrom(module=module, names=[alias], level=0)
+                        )
+    found.pop("*", None)
+    return found
+
+
+def wanted_by(check: Check) -> frozenset[str]:
+    """Return the names that a check's code takes from outside of itself."""
+    table = symtable.symtable(check.code, "<check>", "exec")
+    return frozenset(_free(table)) - set(dir(builtins)) - {ANSWER}
+
+
+def _free(table: symtable.SymbolTable) -> Iterator[str]:
+    """Names that are looked up in the module and never bound there."""
+    at_top = table.get_type() == "module"
+    for symbol in table.get_symbols():
+        if at_top:
+            if symbol.is_referenced() and not (symbol.is_assigned() or symbol.is_imported()):
+                yield symbol.get_name()
+        elif symbol.is_global() and symbol.is_referenced():
+            yield symbol.get_name()
+    for child in table.get_children():
+        bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
+        yield from (name for name in _free(child) if not (at_top and name in bound))
+
+
+def executable(check: Check, answer: str, imports: Mapping[str, str] | None = None) -> str:
     """The Python that executes a check.
 
     It runs in a copy of the session's namespace, in which ANSWER is the text of the answer, so that what it
-    assigns does not reach the work. It fails when none of its asserts was reached.
+    assigns does not reach the next check. It fails when none of its asserts was reached.
+
+    Args:
+        imports: as `imports_of`; those that the check wants are made before it.
     """
+    wanted = wanted_by(check)
+    before = "".join(f"{line}\n" for name, line in (imports or {}).items() if name in wanted)
     tree = ast.fix_missing_locations(_Counted().visit(ast.parse(check.code)))
     source = f"{ast.unparse(tree)}\nassert {_REACHED}, 'no assert of this check was reached'\n"
     return (
-        f"import builtins, linecache\n"
+        f"{before}import builtins, linecache\n"
         f"linecache.cache['<check>'] = ({len(source)}, None, {source!r}.splitlines(True), '<check>')\n"
         f"builtins.exec(builtins.compile({source!r}, '<check>', 'exec'), "
         f"{{**globals(), {ANSWER!r}: {answer!r}, {_REACHED!r}: []}})\n"

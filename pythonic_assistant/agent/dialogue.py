@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pythonic_assistant.agent.redacting import clean
 from pythonic_assistant.domain.budget import Budget, Usage, ensure_turn
 from pythonic_assistant.domain.conversation import Item
 from pythonic_assistant.domain.errors import BudgetExceededError
 from pythonic_assistant.domain.event import Event, ModelCalled, ModelReplied, Noted, Purpose
+from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.ports import CodeWanted, JsonWanted, Model, ModelReply, ModelRequest, TextWanted
 
 Emit = Callable[[Event], None]
@@ -23,6 +25,7 @@ class Dialogue:
     Attributes:
         instructions: the stable prefix.
         started: `time.monotonic()` of the run's beginning.
+        redactor: of what the model must not see.
         usage: what has been spent so far.
     """
 
@@ -32,6 +35,7 @@ class Dialogue:
     emit: Emit
     started: float
     cache_key: str = ""
+    redactor: Redactor = field(default_factory=lambda: Redactor({}))
     items: list[Item] = field(default_factory=list[Item])
     usage: Usage = field(default_factory=Usage)
 
@@ -42,7 +46,7 @@ class Dialogue:
 
     def add(self, item: Item) -> None:
         """Append to what the model sees from now on."""
-        self.items.append(item)
+        self.items.append(clean(self.redactor, item))
 
     async def ask(
         self,

@@ -4,61 +4,102 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
+from pythonic_assistant.agent.called import ToldToolbox
 from pythonic_assistant.agent.dialogue import Dialogue, Emit
+from pythonic_assistant.agent.handing_over import hand_over_files, hand_over_variables
+from pythonic_assistant.agent.limits_told import LimitsTold, in_words, limits_of
 from pythonic_assistant.agent.planner import make_plan, restore
+from pythonic_assistant.agent.redacting import clean, redactor_of
 from pythonic_assistant.agent.steps import work_on
+from pythonic_assistant.agent.stubs import stub_of
 from pythonic_assistant.agent.verifier import verify
 from pythonic_assistant.agent.workspace import Workspace
 from pythonic_assistant.domain.conversation import Said
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, RetryableError
-from pythonic_assistant.domain.event import ArtifactSaved, Noted, RunFailed, RunStarted, RunSucceeded
+from pythonic_assistant.domain.event import Event, RunFailed, RunStarted, RunSucceeded
+from pythonic_assistant.domain.secret import is_placeholder
 from pythonic_assistant.domain.task import RunRequest
 from pythonic_assistant.domain.verdict import Evidence, Verdict
-from pythonic_assistant.ports import Model, Sandbox, TextWanted
+from pythonic_assistant.ports import Access, Egress, Model, Sandbox, TextWanted, Toolbox
 from pythonic_assistant.prompts.rendering import render
 
 
-async def run(request: RunRequest, *, model: Model, sandbox: Sandbox, outbox: Path, emit: Emit) -> None:
+async def run(
+    request: RunRequest,
+    *,
+    model: Model,
+    sandbox: Sandbox,
+    outbox: Path,
+    emit: Emit,
+    egress: Egress | None = None,
+    toolbox: Toolbox | None = None,
+) -> None:
     """Work on a request and emit what happens; the last event is `RunSucceeded` or `RunFailed`.
 
     Args:
         outbox: a folder of the host into which the artifacts are copied.
+        egress: the way out of the sandbox; None while code may reach nothing.
+        toolbox: what code may call; None for nothing.
 
     Errors of the project's own tree become `RunFailed`; anything else is a fault of ours and is raised.
     """
+    redactor = redactor_of(request)
+
+    def emit_clean(event: Event) -> None:
+        emit(clean(redactor, event))
+
+    hosts = tuple(egress.hosts) if egress is not None else ()
     dialogue = Dialogue(
         model=model,
-        instructions=_instructions(request),
+        instructions=clean(redactor, _instructions(request, hosts, toolbox)),
         budget=request.budget,
-        emit=emit,
+        emit=emit_clean,
         started=time.monotonic(),
         cache_key=request.cache_key,
+        redactor=redactor,
     )
-    emit(RunStarted(model=model.name, scripted=model.scripted, sandbox=sandbox.tier))
+    dialogue.emit(
+        RunStarted(
+            model=model.name,
+            scripted=model.scripted,
+            sandbox=sandbox.tier,
+            limits=limits_of(request.limits, request.budget),
+            hosts=hosts,
+        )
+    )
     try:
         if not request.prompt.strip():
             raise InvalidInputError("The prompt is empty: write what should be done.")
         match request.kind:
             case "probe":
-                emit(await _probe(dialogue))
+                dialogue.emit(await _probe(dialogue))
             case "task":
-                emit(await _solve(dialogue, sandbox, request, outbox))
+                told = None if toolbox is None else ToldToolbox(toolbox, dialogue.emit, redactor)
+                access = Access(environment=request.environment, egress=egress, toolbox=told)
+                dialogue.emit(await _solve(dialogue, sandbox, request, access, outbox))
             case _:
                 assert_never(request.kind)
     except AssistantError as error:
-        emit(RunFailed(error=str(error), retryable=isinstance(error, RetryableError), usage=dialogue.usage))
+        dialogue.emit(
+            RunFailed(error=str(error), retryable=isinstance(error, RetryableError), usage=dialogue.usage)
+        )
 
 
 async def _solve(
-    dialogue: Dialogue, sandbox: Sandbox, request: RunRequest, outbox: Path
+    dialogue: Dialogue, sandbox: Sandbox, request: RunRequest, access: Access, outbox: Path
 ) -> RunSucceeded | RunFailed:
+    limits = LimitsTold(dialogue.emit, request.limits)
     async with Workspace(
         sandbox,
         inputs=request.files,
+        limits=request.limits,
         seed=request.seed,
+        access=access,
+        redactor=dialogue.redactor,
         rebuild_seconds=request.budget.execution_seconds,
     ) as workspace:
         if request.resume is None:
@@ -69,7 +110,7 @@ async def _solve(
         for step in plan.steps:
             if step.id in done:
                 continue
-            finished = await work_on(dialogue, workspace, step)
+            finished = await work_on(dialogue, workspace, step, limits=limits)
             if finished.outcome == "failed":
                 return RunFailed(
                     error=(
@@ -80,9 +121,15 @@ async def _solve(
                     usage=dialogue.usage,
                 )
         answer, verdict = await verify(
-            dialogue, workspace, inputs=[file.name for file in request.files], outbox=outbox
+            dialogue,
+            workspace,
+            inputs=[file.name for file in request.files],
+            outbox=outbox,
+            limits=limits,
         )
-        await _hand_over(dialogue, workspace, outbox)
+        await hand_over_files(dialogue, workspace, outbox)
+        if verdict.kind != "refuted":
+            await hand_over_variables(dialogue, workspace, outbox)
     if verdict.kind == "refuted":
         failed = [item for item in verdict.evidence if item.outcome == "failed"]
         return RunFailed(
@@ -96,22 +143,6 @@ async def _solve(
             refuted_answer=answer,
         )
     return RunSucceeded(answer=answer, verdict=verdict, usage=dialogue.usage)
-
-
-async def _hand_over(dialogue: Dialogue, workspace: Workspace, outbox: Path) -> None:
-    artifacts, skipped = await workspace.collect(outbox)
-    for artifact in artifacts:
-        dialogue.emit(
-            ArtifactSaved(
-                name=artifact.name,
-                path=str(artifact.path),
-                media_type=artifact.media_type,
-                bytes=artifact.bytes,
-                sha256=artifact.sha256,
-            )
-        )
-    for sentence in skipped:
-        dialogue.emit(Noted(text=sentence, level="warning"))
 
 
 async def _probe(dialogue: Dialogue) -> RunSucceeded:
@@ -133,11 +164,21 @@ async def _probe(dialogue: Dialogue) -> RunSucceeded:
     )
 
 
-def _instructions(request: RunRequest) -> str:
+def _instructions(request: RunRequest, hosts: Sequence[str], toolbox: Toolbox | None) -> str:
+    names = sorted(request.environment)
+    raw = [name for name in names if name in request.raw]
+    placeholders = [
+        name for name in names if name not in raw and is_placeholder(name, request.environment[name])
+    ]
     return render(
         "instructions",
         python=platform.python_version(),
-        execution_seconds=f"{request.budget.execution_seconds:g}",
+        hosts=list(hosts),
+        placeholders=placeholders,
+        raw=raw,
+        others=[name for name in names if name not in raw and name not in placeholders],
+        limits=in_words(request.limits, request.budget),
+        tools=[stub_of(spec) for spec in toolbox.specs] if toolbox is not None else [],
         assistant_instructions=request.instructions.strip(),
     )
 

@@ -80,4 +80,20 @@ async def restore(
 
 
 def _task_text(request: RunRequest) -> str:
-    return render("plan", prompt=request.prompt, files=request.files, history=request.history)
+    places = {variable.path.as_posix() for variable in request.saved}
+    return render(
+        "plan",
+        prompt=request.prompt,
+        files=[file for file in request.files if f"inputs/{file.name}" not in places],
+        history=request.history,
+        saved=[
+            {
+                "name": variable.name,
+                "type": variable.type,
+                "shape": variable.shape,
+                # The line has one place to fill; `format` would read everything else in it too.
+                "load": variable.load.replace("{path!r}", repr(variable.path.as_posix())),
+            }
+            for variable in request.saved
+        ],
+    )

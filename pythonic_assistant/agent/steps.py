@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 from pythonic_assistant.agent.dialogue import Dialogue
+from pythonic_assistant.agent.limits_told import LimitsTold
 from pythonic_assistant.agent.reading import output_of, table_of
+from pythonic_assistant.agent.static_check import Reading, package_of
 from pythonic_assistant.agent.workspace import Workspace
 from pythonic_assistant.domain.conversation import CodeResult, Said
 from pythonic_assistant.domain.errors import BudgetExceededError
 from pythonic_assistant.domain.event import (
     CodeExecuted,
     CodeWritten,
+    Noted,
     OutputWritten,
     StepFinished,
     StepStarted,
@@ -30,12 +33,16 @@ async def work_on(
     workspace: Workspace,
     step: Step,
     *,
+    limits: LimitsTold,
     prompt: str | None = None,
     purpose: Literal["code", "fix"] = "code",
 ) -> StepFinished:
     """Work on a step until its code runs to its end or its executions are spent.
 
+    Code that reading shows to be impossible is not run, but counts as an execution.
+
     Args:
+        limits: tells the person which were hit.
         prompt: what to say to the model instead of the step's own words.
 
     Returns the event that was emitted last; its outcome tells whether the step was reached.
@@ -57,7 +64,8 @@ async def work_on(
         dialogue.emit(
             CodeWritten(step_id=step.id, execution=number, code=code, thought=answer.reply.text.strip())
         )
-        execution = await _run(dialogue, workspace, step.id, number, code)
+        reading = await workspace.read(code)
+        execution = await _run(dialogue, workspace, limits, step.id, number, code, reading)
         output = output_of(execution)
         succeeded = execution.outcome == "ok"
         finished = StepFinished(
@@ -76,6 +84,8 @@ async def work_on(
             CodeResult(
                 text=render(
                     "failure",
+                    ran=not reading.error,
+                    hint=reading.hint,
                     outcome=execution.outcome,
                     output=output,
                     error=execution.error,
@@ -90,7 +100,15 @@ async def work_on(
     return finished
 
 
-async def _run(dialogue: Dialogue, workspace: Workspace, step_id: str, number: int, code: str) -> Execution:
+async def _run(
+    dialogue: Dialogue,
+    workspace: Workspace,
+    limits: LimitsTold,
+    step_id: str,
+    number: int,
+    code: str,
+    reading: Reading,
+) -> Execution:
     shown = 0
 
     def relay(stream: Literal["stdout", "stderr"], text: str) -> None:
@@ -107,7 +125,13 @@ async def _run(dialogue: Dialogue, workspace: Workspace, step_id: str, number: i
         raise BudgetExceededError(
             f"The limit of {dialogue.budget.seconds:g} seconds for one task is spent.", limit="seconds"
         )
-    execution = await workspace.execute(code, timeout=seconds, on_output=relay)
+    if reading.error:
+        execution = Execution(outcome="error", error=reading.error, rolled_back=True)
+        for item in reading.missing:
+            dialogue.emit(Noted(text=_not_installed(item.module)))
+    else:
+        execution = await workspace.execute(code, timeout=seconds, on_output=relay)
+    limits.look_at(execution)
     dialogue.emit(
         CodeExecuted(
             step_id=step_id,
@@ -116,6 +140,14 @@ async def _run(dialogue: Dialogue, workspace: Workspace, step_id: str, number: i
             output=output_of(execution),
             error=execution.error,
             seconds=execution.seconds,
+            rolled_back=execution.rolled_back and not reading.error,  # there was nothing to undo
         )
     )
     return execution
+
+
+def _not_installed(module: str) -> str:
+    return (
+        f"The code wanted to import {module}, which is not installed in the sandbox. "
+        f"If tasks should have it, run: pythonic sandbox packages add {package_of(module)}"
+    )

@@ -1,21 +1,26 @@
-"""The sandbox session of a run, which can be rebuilt: finished code runs again, no model is asked again.
+"""The sandbox session of a run: always in the state after the last code that succeeded.
 
-Code in the sandbox has no way to the outside, so running the recorded code of finished steps once more
-gives the same variables and files without repeating any effect. ADR 0003 says why this was preferred to
-saving variables.
+Code that fails is rolled back in place. Where the session itself is lost, a new one runs the finished code
+again and no model is asked. ADR 0003 says why this was preferred to saving variables.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from pythonic_assistant.agent.redacting import CleanSession
+from pythonic_assistant.agent.static_check import Reading, read_code
 from pythonic_assistant.domain.errors import SandboxDiedError
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile, InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
-from pythonic_assistant.ports import OnOutput, Sandbox, SandboxSession
+from pythonic_assistant.domain.redaction import Redactor
+from pythonic_assistant.domain.variable import SavedVariable, UnsavedVariable
+from pythonic_assistant.ports import NO_ACCESS, Access, OnOutput, Sandbox, SandboxSession
 
 
 class Workspace:
@@ -28,21 +33,30 @@ class Workspace:
         inputs: Sequence[InputFile],
         limits: SandboxLimits | None = None,
         seed: int | None = None,
+        access: Access = NO_ACCESS,
+        redactor: Redactor | None = None,
         rebuild_seconds: float = 120.0,
     ) -> None:
         """Prepare; `async with` opens the session.
 
         Args:
             seed: of chance in the session, so that a rebuilt one draws the same numbers; None draws one.
+            access: what the session may reach.
+            redactor: of what must not leave it.
             rebuild_seconds: for each piece of code that is run again.
         """
         self._sandbox = sandbox
         self._inputs = tuple(inputs)
         self._limits = limits or SandboxLimits()
         self._seed = secrets.randbits(63) if seed is None else seed
+        self._access = access
+        self._redactor = redactor or Redactor({})
         self._rebuild_seconds = rebuild_seconds
         self._session: SandboxSession | None = None
         self._finished: list[str] = []
+        self._tried: list[str] = []
+        self._importable: frozenset[str] | None = None
+        self._told_missing: set[str] = set()
 
     async def __aenter__(self) -> Workspace:
         self._session = await self._open()
@@ -53,18 +67,58 @@ class Workspace:
             await self._session.close()
             self._session = None
 
-    async def execute(self, code: str, *, timeout: float, on_output: OnOutput | None = None) -> Execution:
-        """Run code; when the session dies under it, make a new one in the state after the last finished code.
+    @property
+    def finished(self) -> Sequence[str]:
+        """The code that made the present state."""
+        return tuple(self._finished)
 
-        The execution that died is returned as such, so that the model learns what it did.
+    async def importable(self) -> frozenset[str]:
+        """Names of the modules that code can import."""
+        if self._importable is None:
+            self._importable = await self._sandbox.importable()
+        return self._importable
+
+    async def read(self, code: str) -> Reading:
+        """Read code for what cannot work.
+
+        A module that was missed before is let through: where the model insists, the code may have made it
+        in a way that cannot be read, and running it tells.
         """
+        names = set(await self.importable()) | self._told_missing
+        if self._access.toolbox is not None:
+            names.add("tools")
+        online = self._access.egress is not None and bool(self._access.egress.hosts)
+        reading = read_code(code, importable=names, earlier=self._tried, online=online)
+        self._told_missing.update(item.module for item in reading.missing)
+        return reading
+
+    async def execute(self, code: str, *, timeout: float, on_output: OnOutput | None = None) -> Execution:
+        """Run code; when it does not succeed, go back to the variables before it.
+
+        An execution under which the session was lost is returned as such, so that the model learns what it
+        did; the new session is in the state after the last finished code.
+
+        Raises:
+            SandboxDiedError: the session was lost, and its state cannot be rebuilt.
+        """
+        self._tried.append(code)
         try:
-            execution = await self._live().execute(code, timeout=timeout, on_output=on_output)
+            execution = await self._live().execute(
+                code, timeout=timeout, on_output=on_output, checkpoint=True
+            )
         except SandboxDiedError as error:
             execution = Execution(outcome="died", error=str(error))
-        if execution.outcome == "died":
-            await self.rebuild()
-        return execution
+        if execution.outcome == "ok" or execution.rolled_back:
+            return execution
+        if execution.outcome != "died" and await self._rolled_back():
+            return replace(execution, rolled_back=True)
+        await self.rebuild()
+        return replace(
+            execution,
+            # The last line stays the last: it is what a person is shown.
+            error=f"A new session was made: files that this code wrote are gone.\n{execution.error}",
+            rolled_back=True,
+        )
 
     def keep(self, code: str) -> None:
         """Remember code that has succeeded, to be run again when the session has to be rebuilt."""
@@ -87,8 +141,23 @@ class Workspace:
             artifacts = await self._live().collect(into)
         return artifacts, self._live().skipped
 
-    async def _open(self) -> SandboxSession:
-        return await self._sandbox.open(inputs=self._inputs, limits=self._limits, seed=self._seed)
+    async def save(self, into: Path) -> tuple[tuple[SavedVariable, ...], tuple[UnsavedVariable, ...]]:
+        """Write the variables into a folder of the host as plain data; the second part could not be."""
+        await asyncio.to_thread(into.mkdir, mode=0o700, parents=True, exist_ok=True)
+        try:
+            return await self._live().save(into)
+        except SandboxDiedError:
+            await self.rebuild()
+            return await self._live().save(into)
+
+    async def open_beside(self, folder: Path) -> SandboxSession:
+        """Open another session that sees a folder of the host read-only, and reaches nothing else.
+
+        It shares nothing with the work but what is in the folder, and the person's files.
+        """
+        return self._clean(
+            await self._sandbox.open(inputs=self._inputs, limits=self._limits, seed=self._seed, folder=folder)
+        )
 
     async def rebuild(self) -> None:
         """Make a new session in the state after the last finished code.
@@ -105,6 +174,22 @@ class Workspace:
                     "The sandbox ended, and its state could not be rebuilt, because code that had succeeded "
                     f"did not run again ({again.outcome}): {again.error}"
                 )
+
+    async def _open(self) -> SandboxSession:
+        return self._clean(
+            await self._sandbox.open(
+                inputs=self._inputs, limits=self._limits, seed=self._seed, access=self._access
+            )
+        )
+
+    def _clean(self, session: SandboxSession) -> SandboxSession:
+        return CleanSession(session, self._redactor) if self._redactor else session
+
+    async def _rolled_back(self) -> bool:
+        try:
+            return await self._live().rollback()
+        except SandboxDiedError:
+            return False
 
     def _live(self) -> SandboxSession:
         if self._session is None:

@@ -11,7 +11,8 @@ AssistantError
 │   ├── ModelRefusedError      bad key, unknown model, a request that the server will never take
 │   ├── ModelReplyError        an empty or garbled reply, after the retries that are worth it
 │   └── SandboxUnavailableError  this host cannot isolate code
-├── ToolError                  a tool refused or failed: told to the code that called it
+├── ToolError                  a tool failed: told to the code that called it
+│   └── ToolRefusedError       there is no such tool, or its schema refuses the arguments: nothing ran
 ├── SandboxDiedError           the session ended under its user: a result for the loop, not a crash
 ├── LeaseLostError             another attempt owns the task: stop, write nothing
 └── BudgetExceededError        a limit of turns, tokens or seconds is spent
@@ -69,6 +70,10 @@ class SandboxUnavailableError(PermanentError):
 
 class ToolError(AssistantError):
     """A tool refused its arguments, or failed; the message is for the code that called it."""
+
+
+class ToolRefusedError(ToolError):
+    """A tool does not exist or refuses its arguments; nothing ran."""
 
 
 class SandboxDiedError(AssistantError):

@@ -79,6 +79,26 @@ class Redactor:
         """Bytes of the longest spelling: what a stream has to hold back."""
         return max((len(word.encode()) for word in self._shown), default=0)
 
+    def settled(self, text: str) -> int:
+        """Characters at the beginning that no text after this one can make part of a value.
+
+        For text that comes in pieces: what is behind them has to wait for the next piece.
+        """
+        if self._words is None:
+            return len(text)
+        end = len(text)
+        for word in self._shown:
+            start = text.find(word[0], max(0, len(text) - len(word) + 1))
+            while 0 <= start < end:
+                if word.startswith(text[start:]):
+                    end = start
+                start = text.find(word[0], start + 1)
+        # The end of a whole value may look like the beginning of the next one.
+        for found in self._words.finditer(text):
+            if found.start() < end < found.end():
+                return found.start()
+        return end
+
 
 def spellings(value: str) -> frozenset[str]:
     """Return the value as it is, percent-encoded, escaped for JSON, and in base64 by itself and in hex.

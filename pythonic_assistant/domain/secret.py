@@ -31,3 +31,8 @@ class BoundSecret:
 def placeholder_of(name: str) -> str:
     """Draw a placeholder: only letters, digits and `_`, so that no encoding of URLs or JSON changes it."""
     return f"PLACEHOLDER_{name}_{secrets.token_hex(8)}"
+
+
+def is_placeholder(name: str, value: str) -> bool:
+    """Whether a value is one that `placeholder_of` drew for the name."""
+    return value.startswith(f"PLACEHOLDER_{name}_")

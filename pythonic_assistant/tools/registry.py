@@ -15,8 +15,9 @@ from typing import Any, Final, TypeVar
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
-from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, ToolError
+from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, ToolError, ToolRefusedError
 from pythonic_assistant.domain.tool import ToolSpec
 
 Call = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
@@ -28,6 +29,8 @@ Implementation = Callable[[C, Mapping[str, Any]], Awaitable[Any]]
 MOST_ARGUMENT_BYTES: Final = 1 << 20
 MOST_RESULT_BYTES: Final = 4 << 20
 """Both as JSON, and well below the longest line between worker and runner."""
+MOST_DEPTH: Final = 50
+"""Lists and objects in each other: well below what any reader of JSON on the way takes."""
 CALL_SECONDS: Final = 60.0
 
 
@@ -62,7 +65,8 @@ class CheckedToolbox:
         """Check, call, and check what came back.
 
         Raises:
-            ToolError: one sentence that says what to change, or why there is no result.
+            ToolRefusedError: no such tool, or arguments that its schema refuses; says what to change.
+            ToolError: why there is no result.
         """
         filled = self._fit(name, arguments)
         try:
@@ -80,22 +84,29 @@ class CheckedToolbox:
         validator = self._validators.get(name)
         if validator is None:
             there = ", ".join(self._validators) or "none"
-            raise ToolError(f"There is no tool {name[:100]!r}; the tools of this task are: {there}.")
-        plain: dict[str, Any] = _json(
-            dict(arguments), MOST_ARGUMENT_BYTES, f"What was given to the tool {name}"
-        )
+            raise ToolRefusedError(f"There is no tool {name[:100]!r}; the tools of this task are: {there}.")
+        try:
+            plain: dict[str, Any] = _json(
+                dict(arguments), MOST_ARGUMENT_BYTES, f"What was given to the tool {name}"
+            )
+        except ToolError as error:
+            raise ToolRefusedError(str(error)) from error
         properties: Mapping[str, Any] = validator.schema.get("properties", {})
         for key, schema in properties.items():
             if key not in plain and "default" in schema:
                 plain[key] = schema["default"]
         try:
             problem: Any = next(validator.iter_errors(plain), None)
+        except Unresolvable as error:
+            raise ToolRefusedError(
+                f"The tool {name} cannot be called: its schema refers to what is not there."
+            ) from error
         except RecursionError as error:
-            raise ToolError(f"What was given to the tool {name} is nested too deeply.") from error
+            raise ToolRefusedError(f"What was given to the tool {name} is nested too deeply.") from error
         if problem is not None:
             where = ".".join(str(part) for part in problem.absolute_path)
             place = f"{name}({where})" if where else name
-            raise ToolError(f"The tool {place} refuses its arguments: {_short(str(problem.message))}.")
+            raise ToolRefusedError(f"The tool {place} refuses its arguments: {_short(str(problem.message))}.")
         return plain
 
 
@@ -150,7 +161,24 @@ def _json(value: Any, most: int, what: str) -> Any:
         raise ToolError(f"{what} is no JSON value: {_short(str(error))}.") from error
     if len(text) > most:
         raise ToolError(f"{what} has {len(text):,} bytes as JSON; at most {most:,} are allowed.")
-    return json.loads(text)
+    plain = json.loads(text)
+    if _is_deeper(plain, MOST_DEPTH):
+        raise ToolError(f"{what} is nested more than {MOST_DEPTH} deep.")
+    return plain
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(most + 1):
+        level = [
+            item
+            for part in level
+            if isinstance(part, (dict, list))
+            for item in (part.values() if isinstance(part, dict) else part)  # pyright: ignore[reportUnknownVariableType]
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _short(text: str) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pythonic_assistant import PythonicAssistant
 from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.event import RunSucceeded
+from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.domain.tool import ToolSpec
 from pythonic_assistant.ports import ModelReply, ModelRequest
+from pythonic_assistant.tools.registry import toolbox_of
 from tests.fakes import ListedModel, OpenSandbox, code, plan, verification
 
 
@@ -46,6 +51,32 @@ async def test_events_come_one_by_one_and_the_artifacts_are_there(tmp_path: Path
     assert events[-1].verdict.kind == "proven"
     assert (tmp_path / "out" / "deep" / "t.csv").is_file()
     assert "inputs/a.csv" in str(model.requests[0].items[0])
+
+
+async def test_limits_and_tools_are_those_of_the_caller(tmp_path: Path) -> None:
+    async def count(_: None, arguments: Mapping[str, Any]) -> Any:
+        return len(arguments["words"])
+
+    spec = ToolSpec(
+        name="count",
+        description="Counts.",
+        parameters={"type": "object", "properties": {"words": {"type": "array"}}, "required": ["words"]},
+    )
+    sandbox = OpenSandbox(tmp_path)
+    model = ListedModel([plan("s1"), code("x = 1"), verification("1", "assert x")])
+    assistant = PythonicAssistant(
+        model=model,
+        sandbox=sandbox,
+        outbox=tmp_path / "out",
+        limits=SandboxLimits(processes=2),
+        toolbox=toolbox_of([spec], {"count": count}, None),
+    )
+    assert [event async for event in assistant.run("do it")][-1].kind == "run_succeeded"
+    session = sandbox.sessions[0]
+    assert session.limits.processes == 2
+    assert session.access.toolbox is not None
+    assert await session.access.toolbox.call("count", {"words": [1, 2]}) == 2
+    assert "def count(words: list):" in model.requests[0].instructions
 
 
 async def test_leaving_early_ends_the_run(tmp_path: Path) -> None:

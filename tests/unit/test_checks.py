@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pythonic_assistant.agent.checks import executable, file_checks, problem_of
+from pythonic_assistant.agent.checks import executable, file_checks, imports_of, problem_of, wanted_by
 from pythonic_assistant.agent.schemas import Check
 
 
@@ -33,6 +33,8 @@ def test_checks_that_can_fail_are_taken(code: str) -> None:
         ("try:\n    assert x == 1\nexcept Exception:\n    pass", "inside of try"),
         ("assert (", "not Python"),
         ("assert x\0", "not Python"),
+        ("assert x\nreturn", "not Python"),
+        ("assert x" + ".y" * 100_000, "not Python"),
     ],
 )
 def test_checks_that_cannot_fail_are_named(code: str, words: str) -> None:
@@ -70,6 +72,30 @@ def test_an_assert_that_is_never_reached_or_swallowed_fails(code: str) -> None:
 
 def test_an_assert_in_a_function_that_is_called_counts() -> None:
     run("def check(rows):\n    for row in rows:\n        assert row < limit\ncheck([1, 2])", limit=3)
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("assert total == 3", {"total"}),
+        ("import csv\nfor row in csv.reader(rows): assert row", {"rows"}),
+        ("def f(a):\n    return a + b + len(a) + c\nc = 1\nassert f(2)", {"b"}),
+        ("assert [x for x in xs] and ANSWER", {"xs"}),
+        ("with open('a') as f:\n    assert f.read()", set()),
+        ("class A:\n    k = 1\n    def m(self): return k2\nassert A", {"k2"}),
+    ],
+)
+def test_what_a_check_takes_from_outside_is_known(code: str, names: set[str]) -> None:
+    assert wanted_by(Check(claim="c", code=code)) == names
+
+
+def test_only_imports_of_libraries_are_repeated_and_only_where_they_are_wanted() -> None:
+    work = ["import json as j, helper\nfrom math import *", "from pathlib import Path as P\nfrom . import x"]
+    imports = imports_of(work, {"json", "math", "pathlib"})
+    assert imports == {"j": "import json as j", "P": "from pathlib import Path as P"}
+    code = executable(Check(claim="c", code="assert j.loads('1')"), "", imports)
+    assert code.startswith("import json as j\nimport builtins")
+    exec(code, {})
 
 
 def test_a_check_does_not_change_the_work() -> None:

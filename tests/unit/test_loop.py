@@ -59,7 +59,8 @@ async def test_a_task_whose_check_passes_is_proven(bench: Bench) -> None:
     assert end.usage.input_tokens == 30
     assert bench.kinds() == [
         "run_started", "plan_made", "step_started", "code_written", "output_written", "code_executed",
-        "step_finished", "verification_started", "check_executed", "run_succeeded",
+        "step_finished", "verification_started", "check_executed",
+        "variable_saved", "variable_saved", "run_succeeded",
     ]  # fmt: skip
     assert bench.sandbox.sessions[0].closed
 
@@ -182,20 +183,26 @@ async def test_a_check_that_cannot_fail_is_no_evidence(bench: Bench, toothless: 
     assert "cannot be used" in explained.text
 
 
-async def test_a_check_that_makes_its_own_evidence_refutes(bench: Bench) -> None:
+async def test_a_check_cannot_make_its_own_evidence(bench: Bench) -> None:
     write = "import pathlib\npathlib.Path('result.csv').write_text({!r})\n"
     forge = write.format("99") + "assert pathlib.Path('result.csv').read_text() == '99'"
     round_ = [verification("99", forge), code("print('looked')")]
     end = await bench.run(plan("s1"), code(write.format("10")), *round_, *round_, round_[0])
     assert isinstance(end, RunFailed)
-    assert [item.check for item in end.evidence if item.outcome == "failed"] == ["No check changes a file"]
-    assert "result.csv" in end.evidence[-1].detail
+    (failed,) = [item for item in end.evidence if item.outcome == "failed"]
+    assert failed.check == forge
+    assert "Read-only file system" in failed.detail
     assert (bench.outbox / "result.csv").read_text() == "10", "the person gets what the work made"
 
 
 async def test_the_session_is_rebuilt_with_the_same_chance(bench: Bench) -> None:
     await bench.run(
-        plan("s1", "s2"), code("a = 1"), code("DIE"), code("b = 1"), verification("1", "assert b"), seed=7
+        plan("s1", "s2"),
+        code("a = 1"),
+        code("DIE_HARD"),
+        code("b = 1"),
+        verification("1", "assert b"),
+        seed=7,
     )
     assert [session.seed for session in bench.sandbox.sessions] == [7, 7]
 
@@ -250,7 +257,7 @@ async def test_a_session_that_dies_is_rebuilt_for_the_fix(bench: Bench) -> None:
     end = await bench.run(
         plan("s1", "s2"),
         code("a = 1"),
-        code("DIE"),
+        code("DIE_HARD"),
         code("b = a + SESSION"),
         verification("2", "assert b == 2"),
     )
@@ -259,7 +266,12 @@ async def test_a_session_that_dies_is_rebuilt_for_the_fix(bench: Bench) -> None:
     assert bench.sandbox.sessions[0].closed
     failure = bench.model.requests[3].items[-1]
     assert isinstance(failure, CodeResult)
-    assert "memory limit" in failure.text
+    assert "1,024 MiB of memory" in failure.text
+    assert "files that this code wrote are gone" in failure.text
+    (rolled_back,) = [
+        e.rolled_back for e in bench.events if e.kind == "code_executed" and e.outcome == "died"
+    ]
+    assert rolled_back
 
 
 @pytest.mark.parametrize(
