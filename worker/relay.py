@@ -64,12 +64,12 @@ class Relay:
         """Hold back the end of output that may begin a secret's value, until the next piece comes."""
         stream = (event.step_id, event.execution, event.stream)
         before = self._held.pop(stream, None)
-        text = self.redactor.text((before.text if before else "") + event.text)
-        cut = len(text) - self.redactor.begun(text)
-        if cut < len(text):
-            self._held[stream] = replace(event, text=text[cut:])
-        if cut:
-            self._take(TimedEvent(at=timed.at, event=replace(event, text=text[:cut])), None)
+        text = (before.text if before else "") + event.text
+        settled = self.redactor.settled(text)
+        if settled < len(text):
+            self._held[stream] = replace(event, text=text[settled:])
+        if settled:
+            self._take(TimedEvent(at=timed.at, event=replace(event, text=text[:settled])), None)
 
     def _release(self) -> None:
         """Let go of what was held back: it was no value."""

@@ -62,18 +62,6 @@ class Redactor:
             return [self.value(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
         return value
 
-    def begun(self, text: str) -> int:
-        """Return how many characters at the end may begin a value: a stream holds these back."""
-        most = 0
-        for word in self._shown:
-            # Only where at least one character of the word is still to come; `text` finds whole ones.
-            start = text.find(word[0], max(0, len(text) - len(word) + 1))
-            while start != -1 and len(text) - start > most:
-                if word.startswith(text[start:]):
-                    most = len(text) - start
-                start = text.find(word[0], start + 1)
-        return most
-
     @property
     def longest(self) -> int:
         """Bytes of the longest spelling: what a stream has to hold back."""
