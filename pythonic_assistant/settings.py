@@ -58,12 +58,21 @@ SETTING_NAMES: Final[tuple[str, ...]] = (
     "PYTHONIC_SLOTS",
     "PYTHONIC_LABELS",
     "PYTHONIC_SANDBOX",
+    "PYTHONIC_PRIVATE_HOSTS",
+    "PYTHONIC_SECRETS_KEY",
     "PYTHONIC_EMAIL",
     "PYTHONIC_PASSWORD",
 )
 # The page faces the internet: it must not even know these.
 _HIDDEN_FROM_PAGE: Final = frozenset(
-    {"SUPABASE_SECRET_KEY", "SUPABASE_DB_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "PYTHONIC_MODEL"}
+    {
+        "SUPABASE_SECRET_KEY",
+        "SUPABASE_DB_URL",
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "PYTHONIC_MODEL",
+        "PYTHONIC_SECRETS_KEY",
+    }
 )
 
 
@@ -87,6 +96,8 @@ class Settings:
         slots: tasks that one worker runs at the same time.
         labels: what this worker offers to tasks that ask for a label.
         sandbox: how generated code is isolated.
+        private_hosts: routes to hosts with private addresses that code may be allowed to reach, as written.
+        secrets_key: opens people's secrets; None means each worker's own.
         email: who signs in at the command line; for the page, the local user of the embedded Supabase.
         password: of that person.
     """
@@ -106,6 +117,8 @@ class Settings:
     slots: int = 4
     labels: tuple[str, ...] = ()
     sandbox: SandboxChoice = "auto"
+    private_hosts: str = ""
+    secrets_key: Secret | None = None
     email: str | None = None
     password: Secret | None = None
 
@@ -159,6 +172,8 @@ def load_settings(
         slots=whole_number(given, "PYTHONIC_SLOTS", 4, MAX_SLOTS),
         labels=labels(given),
         sandbox=choice(given, "PYTHONIC_SANDBOX", SANDBOX_CHOICES),
+        private_hosts=given.get("PYTHONIC_PRIVATE_HOSTS", ""),
+        secrets_key=secret(given, "PYTHONIC_SECRETS_KEY"),
         email=email(given),
         password=secret(given, "PYTHONIC_PASSWORD"),
     )

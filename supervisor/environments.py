@@ -74,7 +74,10 @@ def of_worker(environ: Mapping[str, str], settings: Settings, access: Access) ->
         "PYTHONIC_SLOTS": str(settings.slots),
         "PYTHONIC_SANDBOX": settings.sandbox,
         "PYTHONIC_LABELS": ",".join(settings.labels),
+        "PYTHONIC_PRIVATE_HOSTS": settings.private_hosts,
     }
+    if settings.secrets_key is not None:
+        chosen["PYTHONIC_SECRETS_KEY"] = settings.secrets_key.reveal()
     if access.database_url is not None:
         chosen["SUPABASE_DB_URL"] = access.database_url
     if settings.openai_api_key is not None:

@@ -9,7 +9,7 @@ import platform
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -19,10 +19,15 @@ from hypercorn.config import Config
 from supabase import AsyncClientOptions, acreate_client
 
 from pythonic_assistant import __version__
+from pythonic_assistant.adapters.egress.broker import EgressBroker
+from pythonic_assistant.adapters.egress.policy import Route, read_routes
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
 from pythonic_assistant.adapters.sandbox import zygote_sandbox
+from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
+from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
+from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
 from pythonic_assistant.domain.errors import (
     AssistantError,
     ConfigurationError,
@@ -32,12 +37,14 @@ from pythonic_assistant.domain.errors import (
 from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.settings import Settings, load_settings
 from pythonic_assistant.wire import ModelConfig
+from worker.access import Means
 from worker.app import Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.engine import Engine
 from worker.identity import identity
 from worker.logs import log_to_stderr
+from worker.publishing import publish
 from worker.runner import SpareRunner
 
 log = logging.getLogger("worker")
@@ -71,15 +78,26 @@ def config_of(settings: Settings) -> WorkerConfig:
         model=model,
         slots=settings.slots,
         labels=settings.labels,
+        private_hosts=settings.private_hosts,
+        secrets_key=settings.secrets_key.reveal() if settings.secrets_key else None,
     )
 
 
 class Worker:
-    """One worker process: its parts, and what can be seen of them."""
+    """One worker process: its parts, and what can be seen of them.
 
-    def __init__(self, config: WorkerConfig, identifier: UUID) -> None:
+    Args:
+        key: opens people's secrets.
+        routes: of the operator, to hosts with private addresses.
+    """
+
+    def __init__(
+        self, config: WorkerConfig, identifier: UUID, key: WorkerKey, routes: Sequence[Route] = ()
+    ) -> None:
         self.config = config
         self.id = identifier
+        self.key = key
+        self.routes = routes
         self.started_at = datetime.now(UTC)
         self.engine: Engine | None = None
         self.sandbox_tier = "starting"
@@ -117,12 +135,15 @@ class Worker:
         runners = SpareRunner(self.config.home / "runner.log", folder)
         try:
             runners.prepare()  # imports while the zygote does
-            async with zygote_sandbox(socket_path) as sandbox:
+            async with (
+                zygote_sandbox(socket_path) as sandbox,
+                EgressBroker(socket_path.with_suffix(".out"), routes=self.routes) as broker,
+            ):
                 self.sandbox_tier, self.sandbox_problem = sandbox.tier, ""
                 async with asyncio.TaskGroup() as group:
                     # Without a zygote this process is of no use: it ends, and the supervisor starts another.
                     watching = group.create_task(sandbox.wait_lost(), name="zygote-watch")
-                    await self._serve(runners, socket_path, folder, stopped)
+                    await self._serve(runners, broker, socket_path, folder, stopped)
                     watching.cancel()
         except SandboxUnavailableError as error:
             # Without isolation no task is claimed: another worker may be able to, and `/readyz` says why.
@@ -134,7 +155,12 @@ class Worker:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _serve(
-        self, runners: SpareRunner, sandbox_socket: Path, folder: Path, stopped: asyncio.Event
+        self,
+        runners: SpareRunner,
+        broker: EgressBroker,
+        sandbox_socket: Path,
+        folder: Path,
+        stopped: asyncio.Event,
     ) -> None:
         client = await acreate_client(
             self.config.supabase_url,
@@ -145,6 +171,9 @@ class Worker:
             client, worker=self.id, lease_seconds=self.config.lease_seconds, queue=self.config.queue
         )
         files = SupabaseFiles(client)
+        secrets = SupabaseSecrets(client)
+        means = Means(store=secrets, key=self.key, broker=broker)
+        records = SupabaseRecords(client)
 
         def attempt_of(task: ClaimedTask) -> Attempt:
             return Attempt(
@@ -156,6 +185,8 @@ class Worker:
                 runners=runners,
                 sandbox_socket=sandbox_socket,
                 folder=folder,
+                means=means,
+                records=records,
             )
 
         engine = Engine(config=self.config, queue=queue, journal=queue, attempt_of=attempt_of)
@@ -173,8 +204,10 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(line.keep(), name="realtime")
             draining = group.create_task(_drain_when(stopped, engine), name="drain")
+            publishing = group.create_task(publish(secrets, self.key), name="publish-key")
             await engine.serve()
             keeping.cancel()
+            publishing.cancel()
             draining.cancel()
 
 
@@ -205,8 +238,10 @@ async def main() -> int:
     settings = load_settings(os.environ, None, role="worker")
     config = config_of(settings)
     config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = worker_key(config.home / "secrets.key", config.secrets_key)
+    routes = read_routes(config.private_hosts)
     with identity(config.home) as identifier:
-        return await serve(Worker(config, identifier), settings.api_port)
+        return await serve(Worker(config, identifier, key, routes), settings.api_port)
 
 
 async def serve(worker: Worker, port: int) -> int:

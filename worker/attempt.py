@@ -10,25 +10,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pythonic_assistant.adapters.store.naming import storage_name, unique_names
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import ArtifactSaved, Event, Noted, RunFailed, RunSucceeded
-from pythonic_assistant.domain.files import InputFile
+from pythonic_assistant.domain.event import (
+    ArtifactSaved,
+    Event,
+    Noted,
+    RunFailed,
+    RunSucceeded,
+    VariableSaved,
+)
 from pythonic_assistant.domain.task import DEMO_MODEL, ClaimedTask, RunRequest
 from pythonic_assistant.ports import Fence, FileStore, RunJournal, TaskQueue
-from pythonic_assistant.wire import ModelConfig, RunOrder, TimedEvent
+from pythonic_assistant.wire import ModelConfig, RunOrder, TimedEvent, ToolAsked
+from worker.access import Means, TaskAccess
+from worker.bounds import bounds_of
 from worker.config import WorkerConfig
+from worker.fetching import Fetching
+from worker.keeping import Keeping
+from worker.redacting import without_secrets
 from worker.relay import Relay
 from worker.runner import Runner, SpareRunner
+from worker.tools import Answering, Records, TaskTools
 
 log = logging.getLogger(__name__)
 
 Stop = Literal["cancel", "lost", "drain"]
 Result = TypeVar("Result")
 
-LONGEST_NAME = 500
-"""Of an artifact, in characters; the table takes no longer one."""
 OVERTIME_SECONDS = 60.0
 """How much longer than its budget a runner may take before it is taken for hung."""
 
@@ -39,6 +48,8 @@ class Attempt:
     Args:
         sandbox_socket: where the worker's zygote listens.
         folder: of this worker's runs; each attempt has its own in it while it lasts.
+        means: for access to hosts and secrets.
+        records: what tools look up.
     """
 
     def __init__(
@@ -52,6 +63,8 @@ class Attempt:
         runners: SpareRunner,
         sandbox_socket: Path,
         folder: Path,
+        means: Means,
+        records: Records,
     ) -> None:
         self.task = task
         self.fence = Fence(task.id, task.attempt)
@@ -63,7 +76,9 @@ class Attempt:
         self._sandbox_socket = sandbox_socket
         self._folder = folder / f"{task.id}-{task.attempt}"
         self._relay = Relay(journal, self.fence)
-        self._artifacts: list[tuple[TimedEvent, ArtifactSaved]] = []
+        self._access = TaskAccess(means, self._relay.put)
+        self._records = records
+        self._left: list[tuple[TimedEvent, ArtifactSaved | VariableSaved]] = []
         self._ending: TimedEvent | None = None
         self._stop: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
 
@@ -96,71 +111,128 @@ class Attempt:
     async def _run(self) -> RunSucceeded | RunFailed:
         """Let a runner work; returns its last event, or one that says why there is none."""
         try:
-            inputs = await self._fetch_inputs()
-            runner = await self._runners.take()
+            return await self._run_with_access()
         except StoreUnavailableError as error:
             return RunFailed(error=str(error), retryable=True, usage=Usage())
         except AssistantError as error:
             return RunFailed(error=str(error), retryable=False, usage=Usage())
+        finally:
+            await self._access.close()
+
+    async def _run_with_access(self) -> RunSucceeded | RunFailed:
+        tools = TaskTools(self.task, self._records)
+        request = await self._request(tools)
+        runner = await self._runners.take()
         self._note("runner at work", "run_started", pid=runner.pid)
         try:
-            async with asyncio.timeout(self._config.budget.seconds + OVERTIME_SECONDS):
-                ending = await self._follow(runner, inputs)
+            async with asyncio.timeout(request.budget.seconds + OVERTIME_SECONDS):
+                ending = await self._follow(runner, self._order(request), tools)
         except TimeoutError:
             return RunFailed(
-                error=f"The run did not end in its {self._config.budget.seconds:g} seconds and was stopped.",
+                error=f"The run did not end in its {request.budget.seconds:g} seconds and was stopped.",
                 retryable=False,
                 usage=Usage(),
             )
         finally:
             await runner.kill()
+        await self._access.close()  # its last requests are told before the end is
         # Outside of the run's time: Storage may be away for longer than the run was allowed to take.
-        for timed, artifact in self._artifacts:
-            await self._store_artifact(timed, artifact)
+        await self._keep()
         if self._ending is not None:
             self._relay.put(self._ending)
         return ending
 
-    async def _follow(self, runner: Runner, inputs: tuple[InputFile, ...]) -> RunSucceeded | RunFailed:
+    async def _follow(self, runner: Runner, order: RunOrder, tools: TaskTools) -> RunSucceeded | RunFailed:
         ending: RunSucceeded | RunFailed | None = None
+        answering = Answering(tools, runner.answer)
         try:
-            await runner.give(self._order(inputs))
-            async for timed in runner.events():
-                if isinstance(timed.event, ArtifactSaved):
-                    self._artifacts.append((timed, timed.event))
-                    continue
-                if isinstance(timed.event, RunSucceeded | RunFailed):
-                    self._ending, ending = timed, timed.event
+            await runner.give(order)
+            async for line in runner.lines():
+                if isinstance(line, ToolAsked):
+                    answering.ask(line)
+                elif isinstance(line.event, ArtifactSaved | VariableSaved):
+                    self._left.append((line, line.event))
+                elif isinstance(line.event, RunSucceeded | RunFailed):
+                    self._ending, ending = line, line.event
                     break
-                self._relay.put(timed)
+                else:
+                    self._relay.put(line)
         except (BrokenPipeError, ConnectionResetError):
             self._note("runner closed its pipe", "runner_pipe")
         except (InvalidInputError, ValueError) as error:
             return RunFailed(error=f"The runner's output was broken: {error}", retryable=True, usage=Usage())
+        finally:
+            await answering.close()
         if ending is not None:
             return ending
         status = await runner.wait()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         return RunFailed(error=f"The runner {how} before the task was done.", retryable=True, usage=Usage())
 
-    def _order(self, inputs: tuple[InputFile, ...]) -> RunOrder:
+    async def _request(self, tools: TaskTools) -> RunRequest:
+        """Gather what the run needs: limits, the way out, files."""
         task = self.task
+        limits, budget, notes = bounds_of(task.limits, self._config)
+        for text in notes:
+            self._tell(Noted(text=text))
+        await self._access.open(
+            task.user_id, [*task.hosts, *(host for tool in tools.specs for host in tool.hosts)]
+        )
+        self._relay.redactor = self._access.redactor
+        await asyncio.to_thread(self._outbox.mkdir, mode=0o700, parents=True, exist_ok=True)
+        files, saved = await Fetching(
+            task,
+            folder=self._folder / "inputs",
+            files=self._files,
+            warn=self._tell,
+            most_bytes=self._config.input_bytes,
+        ).fetch()
+        return RunRequest(
+            prompt=task.prompt,
+            kind=task.kind,
+            instructions=task.instructions,
+            files=files,
+            history=task.history,
+            budget=budget,
+            resume=task.resume,
+            seed=task.id,
+            limits=limits,
+            environment=self._access.environment,
+            raw=self._access.raw,
+            hosts=self._access.hosts,
+            tools=tools.specs,
+            saved=saved,
+            cache_key=task.thread_id or str(task.id),
+        )
+
+    def _order(self, request: RunRequest) -> RunOrder:
         return RunOrder(
-            request=RunRequest(
-                prompt=task.prompt,
-                kind=task.kind,
-                instructions=task.instructions,
-                files=inputs,
-                history=task.history,
-                budget=self._config.budget,
-                resume=task.resume,
-                seed=task.id,
-                cache_key=task.thread_id or str(task.id),
-            ),
+            request=request,
             model=self._model(),
             sandbox_socket=self._sandbox_socket,
-            outbox=self._folder / "outbox",
+            outbox=self._outbox,
+            egress=self._access.grant,
         )
+
+    @property
+    def _outbox(self) -> Path:
+        return self._folder / "outbox"
+
+    async def _keep(self) -> None:
+        """Store what the run left."""
+        keeping = Keeping(
+            self.task,
+            outbox=self._outbox,
+            files=self._files,
+            relay=self._relay,
+            persist=self._persist,
+            secrets=self._access.secrets,
+        )
+        for timed, event in self._left:
+            if isinstance(event, ArtifactSaved):
+                await keeping.artifact(timed, event)
+            else:
+                await keeping.variable(timed, event)
 
     def _model(self) -> ModelConfig | None:
         configured = self._config.model
@@ -178,50 +250,12 @@ class Attempt:
             code_format=configured.code_format,
         )
 
-    async def _fetch_inputs(self) -> tuple[InputFile, ...]:
-        folder = self._folder / "inputs"
-        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        await asyncio.to_thread((self._folder / "outbox").mkdir, mode=0o700, exist_ok=True)
-        fetched: list[InputFile] = []
-        for stored, name in zip(
-            self.task.inputs, unique_names([file.name for file in self.task.inputs]), strict=True
-        ):
-            if not stored.storage_path.startswith(f"{self.task.user_id}/"):
-                raise InvalidInputError(f"The file {stored.name} does not belong to the task's owner.")
-            try:
-                size = await self._files.download(
-                    stored.storage_path, folder / name, most_bytes=self._config.input_bytes
-                )
-            except InvalidInputError:
-                if not stored.earlier:
-                    raise
-                text = f"{stored.name}, which came with an earlier task of the thread, is gone."
-                self._tell(Noted(text=text, level="warning"))
-                continue
-            fetched.append(InputFile(name=name, path=folder / name, media_type=stored.media_type, bytes=size))
-        return tuple(fetched)
-
-    async def _store_artifact(self, timed: TimedEvent, event: ArtifactSaved) -> None:
-        if len(event.name) > LONGEST_NAME:
-            text = f"{event.name[:100]}… was not stored: its path is longer than {LONGEST_NAME} characters."
-            self._tell(Noted(text=text, level="warning"))
-            return
-        storage_path = f"{self.task.user_id}/tasks/{self.task.id}/{storage_name(event.name)}"
-        path = Path(event.path)
-        if not path.resolve().is_relative_to((self._folder / "outbox").resolve()):
-            raise InvalidInputError(f"The artifact {event.name} is outside of the run's folder.")
-        try:
-            await self._persist(lambda: self._files.upload(path, storage_path, event.media_type))
-        except InvalidInputError as error:
-            self._tell(Noted(text=f"{event.name[:200]} could not be stored: {error}", level="warning"))
-            return
-        self._relay.put(timed, {"storage_path": storage_path, "path": None})
-
     async def _end(self, ending: RunSucceeded | RunFailed) -> None:
         await self._relay.drained()
         if self._relay.lost.is_set():
             self._note("lease lost, result dropped", "lease_lost")
             return
+        ending = without_secrets(ending, self._access.redactor)
         if isinstance(ending, RunSucceeded):
             kept = await self._persist(
                 lambda: self._journal.finish(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pythonic_assistant.domain.budget import Budget
+from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.wire import ModelConfig
 
 
@@ -23,6 +24,11 @@ class WorkerConfig:
         poll_seconds: between two claims when no hint came; hints can be lost.
         drain_seconds: how long a stop waits for the database to take unfinished tasks back.
         input_bytes: the largest file that a person may give.
+        budget: of a run whose task names none.
+        most_budget: the most that a task may name.
+        limits: of every sandbox session, by default and at most.
+        private_hosts: the operator's routes to hosts with private addresses, as written.
+        secrets_key: the private key for secrets; None means the one in `home`.
     """
 
     supabase_url: str
@@ -38,6 +44,14 @@ class WorkerConfig:
     drain_seconds: float = 8.0
     input_bytes: int = 1 << 30
     budget: Budget = field(default_factory=Budget)
+    most_budget: Budget = field(
+        default_factory=lambda: Budget(
+            turns=400, tokens=8_000_000, seconds=6 * 3600.0, execution_seconds=3600.0
+        )
+    )
+    private_hosts: str = ""
+    secrets_key: str | None = None
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
 
     def __repr__(self) -> str:
         return f"WorkerConfig({self.supabase_url!r}, slots={self.slots}, home={str(self.home)!r}, key=…)"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import Event, Noted
+from pythonic_assistant.domain.event import Event, Noted, OutputWritten
+from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.ports import Fence, RunJournal
 from pythonic_assistant.wire import TimedEvent, fields_of
 
@@ -21,8 +24,16 @@ FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 5.0
 
 
+_BESIDE_OUTPUT = frozenset({"egress_requested", "tool_called", "noted"})
+"""What may come between two pieces of the same output."""
+NOTHING_HIDDEN = Redactor({})
+
+
 class Relay:
-    """Writes what `put` is given. `run` does the writing, in the task group of the attempt."""
+    """Writes what `put` is given. `run` does the writing, in the task group of the attempt.
+
+    `redactor` is the last net: whatever comes after it was set is stored without the values of secrets.
+    """
 
     def __init__(self, journal: RunJournal, fence: Fence) -> None:
         self._journal = journal
@@ -33,6 +44,8 @@ class Relay:
         self._empty = asyncio.Event()
         self._empty.set()
         self.lost = asyncio.Event()
+        self.redactor = NOTHING_HIDDEN
+        self._held: dict[tuple[str, int, str], OutputWritten] = {}
 
     def put(self, timed: TimedEvent, extra: Mapping[str, Any] | None = None) -> None:
         """Take an event.
@@ -40,15 +53,42 @@ class Relay:
         Args:
             extra: fields that the worker adds to what the runner told, such as a storage path.
         """
+        if isinstance(timed.event, OutputWritten) and self.redactor:
+            self._take_output(timed, timed.event)
+            return
+        if timed.event.kind not in _BESIDE_OUTPUT:
+            self._release()
+        self._take(timed, extra)
+
+    def _take_output(self, timed: TimedEvent, event: OutputWritten) -> None:
+        """Hold back the end of output that may begin a secret's value, until the next piece comes."""
+        stream = (event.step_id, event.execution, event.stream)
+        before = self._held.pop(stream, None)
+        text = (before.text if before else "") + event.text
+        settled = self.redactor.settled(text)
+        if settled < len(text):
+            self._held[stream] = replace(event, text=text[settled:])
+        if settled:
+            self._take(TimedEvent(at=timed.at, event=replace(event, text=text[:settled])), None)
+
+    def _release(self) -> None:
+        """Let go of what was held back: it was no value."""
+        held, self._held = self._held, {}
+        for event in held.values():
+            self._take(TimedEvent(at=datetime.now(UTC), event=event), None)
+
+    def _take(self, timed: TimedEvent, extra: Mapping[str, Any] | None) -> None:
         if self._joined_to_last(timed.event, timed):
             return
         self._seq += 1
-        data = fields_of(timed.event) | dict(extra or {})
+        fields = fields_of(timed.event)
+        step_id = fields.get("step_id")
+        data = self.redactor.value(fields) | dict(extra or {})
         self._rows.append(
             {
                 "seq": self._seq,
                 "kind": timed.event.kind,
-                "step_id": data.get("step_id"),
+                "step_id": step_id,
                 "at": timed.at.isoformat(),
                 "data": data,
             }
@@ -81,6 +121,7 @@ class Relay:
 
     async def drained(self) -> None:
         """Wait until all events are stored, or the lease is lost."""
+        self._release()
         waits = [asyncio.create_task(self._empty.wait()), asyncio.create_task(self.lost.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -90,7 +131,7 @@ class Relay:
 
     def _joined_to_last(self, event: Event, timed: TimedEvent) -> bool:
         """Join pieces of the same output that wait together, so that a chatty loop is a few rows."""
-        if event.kind != "output_written" or not self._rows:
+        if not isinstance(event, OutputWritten) or not self._rows:
             return False
         last = self._rows[-1]
         if last["kind"] != "output_written":
@@ -103,7 +144,7 @@ class Relay:
         )
         if not same or len(data["text"]) > 16_000:
             return False
-        data["text"] += fields_of(event)["text"]
+        data["text"] += self.redactor.text(fields_of(event)["text"])
         last["at"] = timed.at.isoformat()
         return True
 

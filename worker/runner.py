@@ -12,7 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pythonic_assistant.wire import LONGEST_LINE, RunOrder, TimedEvent, read_event, write_order
+from pythonic_assistant.wire import (
+    LONGEST_LINE,
+    RunOrder,
+    TimedEvent,
+    ToolAnswered,
+    ToolAsked,
+    read_from_runner,
+    write_answer,
+    write_order,
+)
 
 log = logging.getLogger(__name__)
 
@@ -70,21 +79,32 @@ class Runner:
         Raises:
             BrokenPipeError, ConnectionResetError: the runner is gone.
         """
-        stdin = self._process.stdin
-        assert stdin is not None
-        stdin.write(write_order(order))
-        await stdin.drain()
+        await self._write(write_order(order))
 
-    async def events(self) -> AsyncIterator[TimedEvent]:
-        """Yield events until the runner closes its output.
+    async def answer(self, answered: ToolAnswered) -> None:
+        """Hand over a tool's result.
 
         Raises:
-            InvalidInputError: a line is no event; the rest cannot be trusted either.
+            BrokenPipeError, ConnectionResetError: the runner is gone.
+        """
+        await self._write(write_answer(answered))
+
+    async def _write(self, line: bytes) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(line)  # whole lines: what several callers write does not mix
+        await stdin.drain()
+
+    async def lines(self) -> AsyncIterator[TimedEvent | ToolAsked]:
+        """Yield events and asks for tools until the runner closes its output.
+
+        Raises:
+            InvalidInputError: a line is neither; the rest cannot be trusted either.
         """
         stdout = self._process.stdout
         assert stdout is not None
         while line := await stdout.readline():
-            yield read_event(line)
+            yield read_from_runner(line)
 
     async def kill(self) -> int:
         """End the whole process group at once; returns the exit status."""

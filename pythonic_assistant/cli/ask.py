@@ -22,6 +22,7 @@ from pythonic_assistant.cli.follow import follow
 from pythonic_assistant.cli.progress import Progress
 from pythonic_assistant.cli.safe import safe
 from pythonic_assistant.domain.errors import InvalidInputError
+from pythonic_assistant.domain.hosts import read_hosts
 from pythonic_assistant.domain.task import DEMO_MODEL
 from pythonic_assistant.settings import Settings
 
@@ -40,10 +41,12 @@ class Question:
     model: str | None = None
     out: Path | None = None
     as_json: bool = False
+    hosts: tuple[str, ...] = ()
 
 
 async def ask(settings: Settings, question: Question) -> int:
     """Ask, follow, print; returns 0 when the task succeeded."""
+    hosts = read_hosts(question.hosts)
     for path in question.files:
         _ensure_sendable(path)
     person = await sign_in(account_of(settings))
@@ -57,6 +60,7 @@ async def ask(settings: Settings, question: Question) -> int:
                 "inputs": inputs,
                 "model": question.model,
                 "dedupe_key": str(uuid4()),
+                "hosts": list(hosts),
             },
         ).execute(),
     )

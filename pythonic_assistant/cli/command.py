@@ -34,10 +34,27 @@ def parser() -> argparse.ArgumentParser:
     )
     ask.add_argument("--model", help="a model other than the configured one; scripted-demo for the demo")
     ask.add_argument("--out", type=Path, metavar="FOLDER", help="where artifacts go (default: task-<id>)")
+    ask.add_argument(
+        "--allow", action="append", default=[], metavar="HOST", help="a host that its code may reach"
+    )
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     cancel = commands.add_parser("cancel", help="cancel a task")
     cancel.add_argument("task", type=int, help="its number")
+
+    secrets = commands.add_parser("secrets", help="what code may use without seeing it")
+    doing = secrets.add_subparsers(dest="doing", required=True, metavar="what")
+    listing = doing.add_parser("list", help="show names, hosts and last use")
+    setting = doing.add_parser("set", help="add or replace one; its value is asked for, or read from stdin")
+    setting.add_argument("name", help="of the environment variable, such as GITHUB_TOKEN")
+    setting.add_argument(
+        "--host", action="append", required=True, metavar="HOST", help="a host that gets the value"
+    )
+    setting.add_argument("--raw", action="store_true", help="code gets the value itself, not a placeholder")
+    removing = doing.add_parser("remove", help="remove one")
+    removing.add_argument("name")
+    for each in (listing, setting, removing):
+        each.add_argument("--json", action="store_true", help="print JSON instead of text")
 
     commands.add_parser("doctor", help="look at each part, its version and its state")
     commands.add_parser("studio", help="print a link to the embedded database's table editor")
@@ -73,8 +90,17 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
                     model=given.model,
                     out=given.out,
                     as_json=given.json,
+                    hosts=tuple(given.allow),
                 ),
             )
+        case "secrets":
+            from pythonic_assistant.cli.secrets import list_secrets, remove_secret, set_secret
+
+            if given.doing == "set":
+                return await set_secret(settings, given.name, given.host, raw=given.raw, as_json=given.json)
+            if given.doing == "remove":
+                return await remove_secret(settings, given.name, as_json=given.json)
+            return await list_secrets(settings, as_json=given.json)
         case "cancel":
             from pythonic_assistant.cli.ask import cancel
 

@@ -56,6 +56,11 @@ class Stack:
         return json.loads((self.home / "supabase" / "keys.json").read_text())
 
     @property
+    def database(self) -> Path:
+        """PostgreSQL's folder; root's may lie outside of the state folder."""
+        return Path((self.home / "supabase" / "postgres.place").read_text().strip())
+
+    @property
     def environment(self) -> dict[str, str]:
         return environment(self.home, self.ports, self.settings)
 
@@ -214,5 +219,6 @@ def running_stack(settings: Mapping[str, str] | None = None) -> Iterator[Stack]:
     finally:
         if stack is not None:
             stack.stop()
+            shutil.rmtree(stack.database, ignore_errors=True)
         shutil.rmtree(home, ignore_errors=True)
         (home.parent / f"{home.name}.out").unlink(missing_ok=True)

@@ -28,6 +28,20 @@ TASK: dict[str, Any] = {
     "lease_until": "2026-11-20T12:00:00+00:00",
     "steps": [],
     "history": [{"role": "user", "content": "hi"}],
+    "hosts": ["api.github.com"],
+    "limits": {"memory_bytes": 1 << 30},
+    "tools": ["earlier_tasks"],
+    "saved": [
+        {
+            "name": "frame",
+            "type": "pandas.DataFrame",
+            "shape": "2 x 3",
+            "bytes": 9,
+            "media_type": "application/vnd.apache.parquet",
+            "load": "pandas.read_parquet({path!r})",
+            "storage_path": "u/variables/t/frame.parquet",
+        }
+    ],
 }
 
 
@@ -42,6 +56,18 @@ def test_a_task_without_steps_starts_from_the_beginning() -> None:
     assert (task.id, task.attempt, task.resume) == (7, 2, None)
     assert task.inputs[0].storage_path == "u/a"
     assert claim.next_due_seconds == 1.5
+
+
+def test_what_a_task_may_reach_comes_with_it() -> None:
+    (task,) = read_claim({"tasks": [TASK], "next_due_seconds": None}).tasks
+    assert (task.hosts, task.limits, task.tools) == (
+        ("api.github.com",),
+        {"memory_bytes": 1 << 30},
+        ("earlier_tasks",),
+    )
+    assert [(item.name, item.storage_path) for item in task.saved] == [
+        ("frame", "u/variables/t/frame.parquet")
+    ]
 
 
 def test_finished_steps_come_with_the_plan() -> None:

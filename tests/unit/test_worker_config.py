@@ -6,6 +6,7 @@ import pytest
 
 from pythonic_assistant.domain.errors import ConfigurationError
 from pythonic_assistant.settings import load_settings
+from supervisor.environments import Access, of_page, of_worker
 from worker.__main__ import config_of
 
 SUPABASE = {"SUPABASE_URL": "https://x.supabase.co", "SUPABASE_SECRET_KEY": "sb_secret_canary"}
@@ -21,6 +22,20 @@ def test_the_model_is_what_the_settings_say_and_keys_do_not_show() -> None:
         "",
     )
     assert "canary" not in repr(config)
+
+
+def test_the_key_for_secrets_is_the_workers_alone_and_does_not_show() -> None:
+    given = {**SUPABASE, "PYTHONIC_SECRETS_KEY": "canary-key", "PYTHONIC_PRIVATE_HOSTS": "git.example.org"}
+    settings = load_settings(given, None, role="worker")
+    config = config_of(settings)
+    assert (config.secrets_key, config.private_hosts) == ("canary-key", "git.example.org")
+    assert "canary" not in repr(config) + repr(settings)
+    page = {**given, "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_x"}
+    assert load_settings(page, None, role="page").secrets_key is None
+    access = Access(url="http://x", publishable_key="p", secret_key="s")
+    assert of_worker({}, settings, access)["PYTHONIC_SECRETS_KEY"] == "canary-key"
+    assert of_worker({}, settings, access)["PYTHONIC_PRIVATE_HOSTS"] == "git.example.org"
+    assert "canary" not in str(of_page(given, settings, access))
 
 
 def test_without_a_model_there_is_only_the_demo() -> None:

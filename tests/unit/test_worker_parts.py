@@ -12,7 +12,15 @@ import pytest
 from pythonic_assistant.adapters.store.naming import storage_name, unique_names
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import CheckExecuted, Event, Noted, OutputWritten
+from pythonic_assistant.domain.event import (
+    CheckExecuted,
+    CodeExecuted,
+    EgressRequested,
+    Event,
+    Noted,
+    OutputWritten,
+)
+from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.ports import Fence
 from pythonic_assistant.wire import TimedEvent
@@ -146,3 +154,69 @@ def test_long_storage_keys_stay_apart_and_within_the_limit() -> None:
     assert one != two
     assert max(len(one), len(two)) <= 400
     assert one.endswith("1.csv")
+
+
+HIDDEN = Redactor({"canary-value": "[TOKEN]"})
+DONE = CodeExecuted(step_id="s1", execution=1, outcome="ok", output="canary-value", error="", seconds=0.1)
+ASIDE = EgressRequested(host="example.org", port=443, method="GET", outcome="allowed")
+
+
+async def hidden(*events: TimedEvent) -> tuple[str, list[dict[str, Any]]]:
+    """What a relay with a redactor stores: all output together, and the rows."""
+    journal = Journal()
+    relay = Relay(journal, Fence(7, 1))
+    relay.redactor = HIDDEN
+    task = asyncio.create_task(relay.run())
+    for event in events:
+        relay.put(event)
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await relay.drained()
+    task.cancel()
+    await asyncio.wait({task})
+    rows = [dict(row) for batch in journal.batches for row in batch]
+    return "".join(row["data"]["text"] for row in rows if row["kind"] == "output_written"), rows
+
+
+async def test_no_event_is_stored_with_a_secret() -> None:
+    check = CheckExecuted(round=1, check="canary-value", outcome="passed", detail="canary-value", code="x")
+    text, rows = await hidden(output("a canary-value b"), at(check), at(DONE), at(Noted(text="canary-value")))
+    assert text == "a [TOKEN] b"
+    assert "canary" not in str(rows)
+    assert str(rows).count("[TOKEN]") == 5
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 11])
+async def test_a_secret_in_pieces_is_found(size: int) -> None:
+    whole = "one canary-value two cana-ry canary-valu"
+    pieces = [output(whole[start : start + size]) for start in range(0, len(whole), size)]
+    text, _ = await hidden(*pieces, at(DONE))
+    assert text == "one [TOKEN] two cana-ry canary-valu"
+
+
+async def test_a_secret_in_pieces_is_found_across_what_comes_beside_it() -> None:
+    text, rows = await hidden(
+        output("canary-"), output("canary-", "stderr"), at(ASIDE), output("value"), output("x", "stderr")
+    )
+    assert sorted(text.replace("[TOKEN]", "")) == sorted("canary-x")
+    assert "canary-value" not in text
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+
+
+async def test_output_that_only_begins_like_a_secret_comes_out_in_the_end() -> None:
+    text, rows = await hidden(output("see canary"), at(DONE))
+    assert text == "see canary"
+    assert [row["kind"] for row in rows].index("code_executed") == len(rows) - 1
+
+
+async def test_what_the_worker_adds_itself_is_stored_as_it_is() -> None:
+    journal = Journal()
+    relay = Relay(journal, Fence(7, 1))
+    relay.redactor = HIDDEN
+    task = asyncio.create_task(relay.run())
+    relay.put(at(Noted(text="x")), {"storage_path": "u/canary-value"})
+    async with asyncio.timeout(5):
+        await relay.drained()
+    task.cancel()
+    await asyncio.wait({task})
+    assert journal.batches[0][0]["data"]["storage_path"] == "u/canary-value"

@@ -7,7 +7,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pythonic_assistant.domain.plan import Plan, Step
-from pythonic_assistant.domain.task import ClaimedTask, Exchange, FinishedStep, Resume, StoredFile, TaskKind
+from pythonic_assistant.domain.task import (
+    ClaimedTask,
+    Exchange,
+    FinishedStep,
+    Resume,
+    StoredFile,
+    StoredVariable,
+    TaskKind,
+)
 from pythonic_assistant.ports import Claim, Fence
 
 
@@ -35,6 +43,16 @@ class _Exchange(BaseModel):
     content: str
 
 
+class _Variable(BaseModel):
+    name: str
+    type: str
+    shape: str
+    bytes: int
+    media_type: str
+    load: str
+    storage_path: str
+
+
 class _Task(BaseModel):
     id: int
     attempt: int
@@ -47,6 +65,10 @@ class _Task(BaseModel):
     inputs: list[_File]
     steps: list[_Step]
     history: list[_Exchange]
+    hosts: list[str]
+    limits: dict[str, Any]
+    tools: list[str]
+    saved: list[_Variable]
 
 
 class _Claim(BaseModel):
@@ -99,6 +121,21 @@ def _task(row: _Task) -> ClaimedTask:
         ),
         resume=_resume(row.steps),
         history=tuple(Exchange(role=item.role, content=item.content) for item in row.history),
+        hosts=tuple(row.hosts),
+        limits=row.limits,
+        tools=tuple(row.tools),
+        saved=tuple(
+            StoredVariable(
+                name=item.name,
+                type=item.type,
+                shape=item.shape,
+                bytes=item.bytes,
+                media_type=item.media_type,
+                load=item.load,
+                storage_path=item.storage_path,
+            )
+            for item in row.saved
+        ),
     )
 
 

@@ -1,0 +1,137 @@
+"""What an attempt leaves: artifacts and variables, stored unless they hold the value of a secret."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pythonic_assistant.adapters.store.naming import storage_name
+from pythonic_assistant.domain.errors import InvalidInputError
+from pythonic_assistant.domain.event import ArtifactSaved, Noted, VariableSaved
+from pythonic_assistant.domain.redaction import Redactor
+from pythonic_assistant.domain.secret import BoundSecret
+from pythonic_assistant.domain.task import ClaimedTask
+from pythonic_assistant.ports import FileStore
+from pythonic_assistant.wire import TimedEvent
+from worker.relay import Relay
+
+LONGEST_NAME: Final = 500
+"""Of an artifact, in characters; the table takes no longer one."""
+ENDINGS: Final = {
+    "application/vnd.apache.parquet": "parquet",
+    "application/x-npy": "npy",
+    "application/json": "json",
+    "image/png": "png",
+}
+"""Of the files in which variables are kept."""
+_CHUNK = 1 << 20
+
+Persist = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Repeats a write until Storage takes or refuses it."""
+
+
+class Keeping:
+    """Uploads files and tells of each.
+
+    Args:
+        outbox: the only folder from which files are taken.
+        secrets: that the session had; a file that holds the value of one is not kept.
+    """
+
+    def __init__(
+        self,
+        task: ClaimedTask,
+        *,
+        outbox: Path,
+        files: FileStore,
+        relay: Relay,
+        persist: Persist,
+        secrets: Sequence[BoundSecret] = (),
+    ) -> None:
+        self._task = task
+        self._outbox = outbox
+        self._files = files
+        self._relay = relay
+        self._persist = persist
+        self._secrets = secrets
+        self._redactor = Redactor({secret.value: secret.placeholder for secret in secrets})
+
+    async def artifact(self, timed: TimedEvent, event: ArtifactSaved) -> None:
+        """Keep a file that the task left.
+
+        Raises:
+            InvalidInputError: it is outside of the outbox.
+        """
+        name = self._redactor.text(event.name)
+        if len(name) > LONGEST_NAME:
+            self._warn(f"{name[:100]}… was not stored: its path is longer than {LONGEST_NAME} characters.")
+            return
+        storage_path = f"{self._task.user_id}/tasks/{self._task.id}/{storage_name(name)}"
+        timed = TimedEvent(at=timed.at, event=replace(event, name=name))
+        await self._keep(timed, name, Path(event.path), storage_path, event.media_type)
+
+    async def variable(self, timed: TimedEvent, event: VariableSaved) -> None:
+        """Keep a variable for later tasks of the thread; a task of no thread has none.
+
+        Raises:
+            InvalidInputError: it is outside of the outbox, or is no variable's file.
+        """
+        if self._task.thread_id is None:
+            return
+        ending = ENDINGS.get(event.media_type)
+        if ending is None or not event.name.isidentifier():
+            raise InvalidInputError(f"The runner saved {event.name[:100]!r} in a way that is not known.")
+        name = storage_name(f"{event.name}.{ending}")
+        storage_path = f"{self._task.user_id}/variables/{self._task.thread_id}/{name}"
+        await self._keep(
+            timed, f"The variable {event.name}", Path(event.path), storage_path, event.media_type
+        )
+
+    async def _keep(
+        self, timed: TimedEvent, name: str, path: Path, storage_path: str, media_type: str
+    ) -> None:
+        if not path.resolve().is_relative_to(self._outbox.resolve()):
+            raise InvalidInputError(f"{name[:200]} is outside of the run's folder.")
+        held = await asyncio.to_thread(secrets_in, path, self._secrets)
+        if held:
+            self._warn(
+                f"{name[:200]} was not stored: it holds the value of {' and '.join(held)}. Leave the value "
+                "out of what the task writes."
+            )
+            return
+        try:
+            await self._persist(lambda: self._files.upload(path, storage_path, media_type))
+        except InvalidInputError as error:
+            self._warn(f"{name[:200]} could not be stored: {error}")
+            return
+        self._relay.put(timed, {"storage_path": storage_path, "path": None})
+
+    def _warn(self, text: str) -> None:
+        self._relay.put(TimedEvent(at=datetime.now(UTC), event=Noted(text=text, level="warning")))
+
+
+def secrets_in(path: Path, secrets: Sequence[BoundSecret]) -> tuple[str, ...]:
+    """Return the names of the secrets whose values a file holds, in any spelling that a `Redactor` knows."""
+    missing = {secret.name: Redactor({secret.value: secret.placeholder}) for secret in secrets}
+    found: list[str] = []
+    overlap = max((redactor.longest for redactor in missing.values()), default=0)
+    for window in _windows(path, overlap) if missing else ():
+        for name in [name for name, redactor in missing.items() if redactor.found_in(window)]:
+            found.append(name)
+            del missing[name]
+        if not missing:
+            break
+    return tuple(sorted(found))
+
+
+def _windows(path: Path, overlap: int) -> Iterator[bytes]:
+    """Read a file in pieces, each with the end of the one before, so that no value falls between two."""
+    tail = b""
+    with path.open("rb") as file:
+        while chunk := file.read(max(_CHUNK, overlap)):
+            yield (window := tail + chunk)
+            tail = window[-overlap:] if overlap else b""
