@@ -172,6 +172,11 @@ class Attempt:
     async def _request(self, tools: TaskTools) -> RunRequest:
         """Gather what the run needs: limits, the way out, files."""
         task = self.task
+        if task.sent:
+            raise InvalidInputError(
+                f"An earlier attempt was interrupted after it had sent {', '.join(task.sent)[:500]}. That is "
+                "not sent twice without you: look whether it had its effect, then retry the task."
+            )
         limits, budget, notes = bounds_of(task.limits, self._config)
         for text in notes:
             self._tell(Noted(text=text))

@@ -82,6 +82,7 @@ class ClaimedTask:
         limits: of the assistant, replaced by those of the task; names as in `limits.LEAST`.
         tools: names of the tools that its assistant grants.
         saved: variables that earlier tasks of the thread left.
+        sent: requests of earlier attempts that may have changed something, such as "POST api.example.org".
     """
 
     id: int
@@ -99,6 +100,7 @@ class ClaimedTask:
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     tools: tuple[str, ...] = ()
     saved: tuple[StoredVariable, ...] = ()
+    sent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

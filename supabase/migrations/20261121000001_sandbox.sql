@@ -400,6 +400,42 @@ comment on function public.enqueue_task is 'Asks a task and returns its row; wit
 -- For workers
 -- ---------------------------------------------------------------------------------------------------------
 
+alter table public.tasks add column asked_attempt integer not null default 0 check (asked_attempt >= 0);
+comment on column public.tasks.asked_attempt is 'How many attempts there were when a person last asked for the task again; what they sent counts no more.';
+
+create or replace function pythonic.retry_task(p_task bigint, p_from_start boolean) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+    v_task public.tasks;
+begin
+    select * into v_task from public.tasks t
+        where t.id = p_task and (auth.uid() is null or t.user_id = auth.uid()) for update;
+    if not found then
+        raise exception 'There is no task % of yours.', p_task using errcode = 'insufficient_privilege';
+    end if;
+    if v_task.state not in ('succeeded', 'failed', 'cancelled') then
+        raise exception 'Task % is %, so there is nothing to retry yet.', p_task, v_task.state
+            using errcode = 'invalid_parameter_value';
+    end if;
+    -- What belongs to the answer that is given up goes with it.
+    delete from public.artifacts a where a.task_id = p_task;
+    delete from public.messages m where m.task_id = p_task and m.role = 'assistant';
+    if p_from_start or v_task.state = 'succeeded' then
+        delete from public.task_steps s where s.task_id = p_task;
+    else
+        update public.task_steps s set state = 'pending', error = null, finished_at = null
+            where s.task_id = p_task and s.state <> 'succeeded';
+    end if;
+    update public.tasks set
+        state = pythonic.state_on_admission(v_task.user_id), failures = 0, run_at = now(),
+        started_at = null, finished_at = null, asked_attempt = attempt,
+        cancel_requested_at = null, answer = null, verdict = null, evidence = '[]', error = null
+    where id = p_task
+    returning state into v_task.state;
+    return v_task.state;
+end
+$$;
 create or replace function pythonic.claim_tasks(
     p_worker uuid, p_queue text, p_limit integer, p_lease_seconds double precision, p_held jsonb)
 returns jsonb
@@ -460,6 +496,14 @@ begin
                   from public.variables v where v.thread_id = c.thread_id
                   order by v.updated_at desc, v.name limit 100) s
             where s.so_far <= 268435456), '[]'),
+        -- What earlier attempts sent that may have changed something, since a person last asked for the task:
+        -- running recorded code again would send it twice. GET, HEAD and OPTIONS are safe by RFC 9110, 9.2.1.
+        'sent', coalesce((
+            select jsonb_agg(distinct (e.data ->> 'method') || ' ' || (e.data ->> 'host'))
+            from public.task_events e
+            where e.task_id = c.id and e.attempt > c.asked_attempt and e.kind = 'egress_requested'
+                and e.data ->> 'outcome' <> 'refused'
+                and e.data ->> 'method' not in ('GET', 'HEAD', 'OPTIONS', 'CONNECT')), '[]'),
         'steps', coalesce((
             select jsonb_agg(jsonb_build_object(
                 'step_id', s.step_id, 'title', s.title, 'goal', s.goal, 'proof', s.proof,

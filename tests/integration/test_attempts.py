@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +32,8 @@ from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
 from pythonic_assistant.domain.event import EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret
-from pythonic_assistant.wire import LONGEST_LINE
+from pythonic_assistant.ports import Fence
+from pythonic_assistant.wire import LONGEST_LINE, fields_of
 from tests.embedded_fixtures import RunningSupabase
 from worker.access import Means
 from worker.attempt import Attempt
@@ -319,6 +320,7 @@ class Upstream(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+QUIET = 'succeed("done")\n'
 OUTWARD = """
 import asyncio, socket, threading, urllib.error, urllib.request
 from pathlib import Path
@@ -364,6 +366,40 @@ async def test_the_proxy_puts_the_value_in_and_every_request_is_told(world: Worl
     assert first["secrets"] == ["TOKEN"]
     assert (second["host"], second["outcome"]) == ("evil.example.org", "refused")
     assert SWAPPED not in await world.everything()
+
+
+@pytest.mark.parametrize(
+    ("method", "outcome", "stopped"), [("POST", "failed", True), ("GET", "allowed", False)]
+)
+async def test_what_an_interrupted_attempt_sent_is_not_sent_again_without_a_person(
+    world: World, method: str, outcome: str, stopped: bool
+) -> None:
+    task = await world.ask(hosts=["api.example.org"])
+    queue = SupabaseQueue(world.client, worker=uuid4(), lease_seconds=30, queue=world.queue_name)
+    (claimed,) = (await queue.claim(1, [])).tasks
+    fence = Fence(claimed.id, claimed.attempt)
+    sent = EgressRequested(host="api.example.org", port=443, method=method, outcome=outcome)  # pyright: ignore[reportArgumentType]
+    refused = replace(sent, method="PUT", outcome="refused")
+    assert await queue.append(
+        fence,
+        [
+            {"seq": n, "kind": e.kind, "step_id": None, "at": "2026-11-21T00:00:00Z", "data": fields_of(e)}
+            for n, e in enumerate((sent, refused), start=1)
+        ],
+    )
+    await queue.release(fence)
+    row = await world.work(QUIET)
+    if not stopped:
+        assert row["state"] == "succeeded", row["error"]
+        return
+    assert row["state"] == "failed"
+    assert row["error"].startswith(
+        "An earlier attempt was interrupted after it had sent POST api.example.org."
+    )
+    assert not world.broker.granted, "nothing was opened"
+    await world.database.execute("select pythonic.retry_task($1, true)", task)
+    again = await world.work(QUIET)
+    assert again["state"] == "succeeded", again["error"]
 
 
 async def test_a_variable_of_one_task_is_there_in_the_next_of_the_thread(world: World) -> None:

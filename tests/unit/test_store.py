@@ -42,6 +42,7 @@ TASK: dict[str, Any] = {
             "storage_path": "u/variables/t/frame.parquet",
         }
     ],
+    "sent": ["POST api.github.com"],
 }
 
 
@@ -65,6 +66,7 @@ def test_what_a_task_may_reach_comes_with_it() -> None:
         {"memory_bytes": 1 << 30},
         ("earlier_tasks",),
     )
+    assert task.sent == ("POST api.github.com",)
     assert [(item.name, item.storage_path) for item in task.saved] == [
         ("frame", "u/variables/t/frame.parquet")
     ]

@@ -69,6 +69,7 @@ class _Task(BaseModel):
     limits: dict[str, Any]
     tools: list[str]
     saved: list[_Variable]
+    sent: list[str]
 
 
 class _Claim(BaseModel):
@@ -136,6 +137,7 @@ def _task(row: _Task) -> ClaimedTask:
             )
             for item in row.saved
         ),
+        sent=tuple(row.sent),
     )
 
 
