@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from . import binder, frames, landlock, privileges, seccomp, session_init
+from . import binder, frames, landlock, privileges, repl, seccomp, session_init
 from .syscalls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -104,7 +104,8 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         memory = request["limits"]["memory_bytes"]
         control_socket = socket.socket(fileno=_CONTROL)
-        session_init.run(connection, control_socket, scratch, memory_bytes=memory, seed=request["seed"])
+        setup = repl.Setup(seed=request["seed"])
+        session_init.run(connection, control_socket, scratch, memory_bytes=memory, setup=setup)
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
         text = "".join(traceback.format_exception(error))[-2000:]
         try:
@@ -133,7 +134,8 @@ def _wall_in(
 ) -> None:
     """Leave every other namespace, and give up every privilege."""
     # In the user namespace: set before, it would also count what the same user runs outside of it.
-    privileges.limit(resource.RLIMIT_NPROC, limits["processes"] + 2)  # init and REPL come on top
+    # Init and REPL come on top; above that is room for a checkpoint, which forks twice.
+    privileges.limit(resource.RLIMIT_NPROC, limits["processes"] + 2, above=2)
     unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
     _mount_disks(limits, world)
     _mount_inputs(inputs, bound)
