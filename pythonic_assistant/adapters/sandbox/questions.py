@@ -9,6 +9,7 @@ from typing import Any
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.lifeline import Lifeline
+from pythonic_assistant.adapters.sandbox.tool_calls import ToolCalls
 from pythonic_assistant.domain.errors import InvalidInputError, SandboxDiedError
 
 _GRACE_SECONDS = 1.0  # between the interrupt and the kill
@@ -36,11 +37,13 @@ class Questions:
     Args:
         control: channel of the REPL, owned from now on; generated code may write to it.
         lifeline: to the session's processes.
+        tools: answers what the code asks for meanwhile.
     """
 
-    def __init__(self, control: Channel, lifeline: Lifeline) -> None:
+    def __init__(self, control: Channel, lifeline: Lifeline, tools: ToolCalls) -> None:
         self._control = control
         self._lifeline = lifeline
+        self._tools = tools
         self._number = 0
         self.ended: str | None = None
 
@@ -58,6 +61,7 @@ class Questions:
             OverdueError: it took too long.
         """
         self._number += 1
+        self._tools.begin()
         try:
             data = frames.encode({**request, "id": self._number})
         except frames.FrameError as error:
@@ -65,10 +69,12 @@ class Questions:
         try:
             try:
                 async with asyncio.timeout(seconds):
+                    await self._tools.written()
                     await self._control.write(data)
                     return await self._answer()
             except TimeoutError:
                 self._lifeline.interrupt()
+                await self._tools.stop()
             try:
                 async with asyncio.timeout(_GRACE_SECONDS):
                     return await self._answer()
@@ -87,24 +93,28 @@ class Questions:
             if end.control is None:
                 self.ended = end.sentence
             else:
-                self.go_on(end.control)
+                await self.go_on(end.control)
             raise EndedError(end.sentence, rolled_back=end.control is not None) from error
         except asyncio.CancelledError:
             self.ended = "The session was ended, because what it was doing was cancelled."
             self._lifeline.kill()
             raise
+        finally:
+            await self._tools.stop()
 
-    def go_on(self, control: Channel) -> None:
+    async def go_on(self, control: Channel) -> None:
         """Ask another REPL from now on, the one that took over."""
-        self._control.close()
+        await self.close()
         self._control = control
 
-    def close(self) -> None:
-        """Close the channel."""
+    async def close(self) -> None:
+        """Close the channel, after the tools have let go of it."""
+        await self._tools.close()
         self._control.close()
 
     async def _answer(self) -> dict[str, Any]:
-        answer = await self._control.receive()
+        while (answer := await self._control.receive()).get("op") == "tool":
+            self._tools.start(answer, self._control)
         if answer.get("id") != self._number:
             raise frames.FrameError("an answer to a question that was not asked")
         return answer

@@ -16,11 +16,13 @@ from pythonic_assistant.adapters.sandbox.collect import CollectLimits, collect
 from pythonic_assistant.adapters.sandbox.lifeline import Lifeline
 from pythonic_assistant.adapters.sandbox.output import Output, Stream
 from pythonic_assistant.adapters.sandbox.questions import EndedError, OverdueError, Questions
+from pythonic_assistant.adapters.sandbox.reach import WayOut
+from pythonic_assistant.adapters.sandbox.tool_calls import ToolCalls
 from pythonic_assistant.domain.errors import SandboxDiedError
 from pythonic_assistant.domain.execution import Execution, ExecutionOutcome, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile
 from pythonic_assistant.domain.limits import SandboxLimits
-from pythonic_assistant.ports import OnOutput
+from pythonic_assistant.ports import OnOutput, Toolbox
 
 _VARIABLES_SECONDS = 3.0
 _MAX_NAME, _MAX_SUMMARY, _MAX_TEXT = 200, 2_000, 100_000
@@ -54,10 +56,19 @@ class NamespaceSession:
     are then.
     """
 
-    def __init__(self, handles: Handles, limits: SandboxLimits, collect_limits: CollectLimits) -> None:
+    def __init__(
+        self,
+        handles: Handles,
+        limits: SandboxLimits,
+        collect_limits: CollectLimits,
+        *,
+        toolbox: Toolbox | None = None,
+        way_out: WayOut | None = None,
+    ) -> None:
         self._stdout, self._stderr, self._scratch = handles.stdout, handles.stderr, handles.scratch
         self._lifeline = Lifeline(handles.init, handles.init_process, handles.code_process, limits)
-        self._questions = Questions(handles.control, self._lifeline)
+        self._questions = Questions(handles.control, self._lifeline, ToolCalls(toolbox))
+        self._way_out = way_out
         self._limits = limits
         self._collect_limits = collect_limits
         self._turn = asyncio.Lock()
@@ -143,7 +154,7 @@ class NamespaceSession:
                     raise
             if control is None:
                 return False
-            self._questions.go_on(control)
+            await self._questions.go_on(control)
             return True
 
     async def variables(self) -> tuple[VariableInfo, ...]:
@@ -206,7 +217,9 @@ class NamespaceSession:
         try:
             await self._lifeline.gone()
         finally:
-            self._questions.close()
+            await self._questions.close()
+            if self._way_out is not None:
+                await self._way_out.close()
             self._lifeline.close()
             for descriptor in (self._stdout, self._stderr, self._scratch):
                 os.close(descriptor)

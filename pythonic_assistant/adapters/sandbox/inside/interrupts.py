@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+
+_ALL = signal.valid_signals()
 
 
 class Interrupts:
@@ -30,8 +32,8 @@ class Interrupts:
         self.armed = False
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the interrupt back until the block is left, so that no message is cut in two.
+    def held(self) -> Generator[None]:
+        """Keep signals back until the block is left, so that no message is cut in two.
 
         Only the main thread of a process gets signals; in others this does nothing.
         """
@@ -39,10 +41,13 @@ class Interrupts:
             yield
             return
         self._held = True
+        # The code may handle signals of its own, too, and raise from there.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
         try:
             yield
         finally:
             self._held = False
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             waiting, self._waiting = self._waiting, False
             if waiting:
                 self._handle(signal.SIGINT, None)

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Mapping
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "HOME": "/scratch",
     "LANG": "C.UTF-8",
     "MPLBACKEND": "Agg",
@@ -31,7 +31,7 @@ def prepare(environment: Mapping[str, str]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
-    os.environ.update({**_ENVIRONMENT, **environment})
+    os.environ.update({**ENVIRONMENT, **environment})
     sys.argv = [""]
     sys.path.insert(0, "")  # modules that the code writes into its folder
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123

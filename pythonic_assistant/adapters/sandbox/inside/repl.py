@@ -11,13 +11,14 @@ import os
 import socket
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from . import describe, frames, prepare, running
 from .checkpoint import Checkpoints
 from .interrupts import Interrupts
+from .tools import Tools
 
 _MAX_VARIABLES = 200
 
@@ -29,10 +30,12 @@ class Setup:
     Attributes:
         seed: of the random numbers, not negative; None for one of the operating system.
         environment: variables beside those that every session has.
+        tools: name, description, parameters and returns of each granted tool.
     """
 
     seed: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 def main(control: socket.socket, keeper: socket.socket, setup: Setup) -> NoReturn:
@@ -45,17 +48,21 @@ def main(control: socket.socket, keeper: socket.socket, setup: Setup) -> NoRetur
     """
     prepare.prepare(setup.environment)
     prepare.seed(setup.seed)
-    _Repl(control, keeper).serve()
+    _Repl(control, keeper, setup.tools).serve()
 
 
 class _Repl:
-    def __init__(self, control: socket.socket, keeper: socket.socket) -> None:
+    def __init__(
+        self, control: socket.socket, keeper: socket.socket, tools: Sequence[Mapping[str, Any]]
+    ) -> None:
         module = types.ModuleType("__main__")
         module.__dict__["__builtins__"] = builtins
         sys.modules["__main__"] = module
         self._namespace = module.__dict__
         self._interrupts = Interrupts()
         self._control = control
+        self._tools = Tools(tools, control, self._interrupts)
+        self._namespace.update(self._tools.functions)
         self._checkpoints = Checkpoints(keeper, control)
         self._process = os.getpid()
         self._step = 0
@@ -67,6 +74,8 @@ class _Repl:
                 request, _ = frames.receive(self._control)
             except (EOFError, OSError):
                 os._exit(0)
+            if "call" in request:  # the answer to a tool's call that was interrupted
+                continue
             answer = self._answer(request)
             if os.getpid() != self._process:  # the code forked, and its child came back here
                 os._exit(0)
@@ -81,13 +90,14 @@ class _Repl:
                     return None
                 return self._execute(str(request["code"]))
             case _:
-                return _variables(self._namespace, self._interrupts)
+                return _variables(self._public(), self._interrupts)
 
     def _begin(self, *, checkpoint: bool) -> bool:
         """Keep or let go the state before the next code; False in the kept process."""
         if checkpoint:
             if self._checkpoints.take() == "successor":
                 self._process = os.getpid()
+                self._tools.settle()
                 return False
         elif self._checkpoints.kept and not self._failed:
             self._checkpoints.drop()
@@ -95,17 +105,26 @@ class _Repl:
 
     def _execute(self, code: str) -> dict[str, object]:
         self._step += 1
-        answer = running.execute(self._namespace, code, f"<step {self._step}>", self._interrupts)
+        answer = running.execute(self._namespace, code, f"<step {self._step}>", self._interrupts, self._tools)
         self._failed = answer["ok"] is not True
         return answer
 
+    def _public(self) -> dict[str, Any]:
+        """Return the variables that are the code's own."""
+        given = self._tools.functions
+        return {
+            name: value
+            for name, value in list(self._namespace.items())
+            if not name.startswith("_")
+            and not isinstance(value, types.ModuleType)
+            and given.get(name) is not value
+        }
 
-def _variables(namespace: Mapping[str, Any], interrupts: Interrupts) -> dict[str, object]:
+
+def _variables(public: Mapping[str, Any], interrupts: Interrupts) -> dict[str, object]:
     found: list[dict[str, str]] = []
     interrupts.seen = False
-    for name, value in list(namespace.items()):
-        if name.startswith("_") or isinstance(value, types.ModuleType):
-            continue
+    for name, value in public.items():
         if len(found) == _MAX_VARIABLES:
             break
         kind, text = "object", "(not described: time was up)"

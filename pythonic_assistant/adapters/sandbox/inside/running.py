@@ -10,26 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from .interrupts import Interrupts
+from .tools import Tools
 
 MAX_VALUE = 20_000
 MAX_ERROR = 20_000
 _OWN_FOLDER = str(Path(__file__).parent)
 
 
-def execute(namespace: dict[str, Any], code: str, name: str, interrupts: Interrupts) -> dict[str, object]:
+def execute(
+    namespace: dict[str, Any], code: str, name: str, interrupts: Interrupts, tools: Tools
+) -> dict[str, object]:
     """Run code in a namespace; return the answer for the host."""
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
     answer: dict[str, object] = {"ok": True, "value": "", "error": ""}
     try:
         try:
             interrupts.begin()
+            tools.begin()
             value = _run(namespace, code, name)
             if value is not None:
                 answer["value"] = cut(repr(value), MAX_VALUE)
             sys.stdout.flush()
             sys.stderr.flush()
+            tools.finish()
         finally:
             interrupts.end()
+            tools.abandon()
     except SystemExit as leaving:
         answer["ok"] = False
         # Anything can be given to exit(), also something with a hostile __repr__.

@@ -19,7 +19,7 @@ from .successor import Keeper, Successor
 from .syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 
 _SAMPLE_MILLISECONDS = 100
-_DISKS = ("/scratch", "/dev/shm")  # noqa: S108
+_DISKS = ("/tmp", "/dev/shm")  # noqa: S108  (the scratch folder is on the disk of /tmp)
 _NICENESS = 5  # the host's event loop goes first
 _BROKEN = 70  # EX_SOFTWARE, sysexits.h
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM)
