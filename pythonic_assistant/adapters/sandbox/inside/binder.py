@@ -1,7 +1,8 @@
 """What a session cannot do for itself, done by the half of the zygote that still sees the host.
 
-Input files: a session cannot bind a file of the host by its descriptor: the kernel refuses mounts from
-other mount namespaces (EINVAL). An unattached mount, made here and handed over by descriptor, it may attach.
+Input files and folders: a session cannot bind a file of the host by its descriptor: the kernel refuses mounts
+from other mount namespaces (EINVAL). An unattached mount, made here and handed over by descriptor, it may
+attach.
 
 Slot users: a process may map a user other than its own into a namespace only from outside. The detour,
 instead of becoming the slot user first, lets root work where ordinary users may not make namespaces.
@@ -149,7 +150,8 @@ def _bind(path: str, file: int, owner: int | None, owners: dict[tuple[int, int],
                 owners[key] = _owner_namespace(*key, owner)
             set_mount_attributes(mounted, _READ_ONLY | MOUNT_ATTR_IDMAP, user_namespace=owners[key])
         except OSError:  # a file system without such mounts: good enough if everybody may read the file
-            if not seen.st_mode & stat.S_IROTH:
+            needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(seen.st_mode) else 0)
+            if seen.st_mode & needed != needed:
                 raise
             set_mount_attributes(mounted, _READ_ONLY)
     except BaseException:

@@ -14,9 +14,9 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import binder, frames, landlock, privileges, seccomp, session_init
+from . import binder, frames, landlock, network, privileges, repl, seccomp, session_init
 from .syscalls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -42,7 +42,7 @@ from .syscalls import (
 )
 
 _REQUEST_SECONDS = 10.0
-_FIRST_FREE = 300  # above every place: five, and an input file and its mount each
+_FIRST_FREE = 300  # above every place: five, and two for each input file and for a folder
 _STDERR, _CONTROL, _CONNECTION = 2, 3, 4
 _PAGE = 4096
 _COPY_LIMIT_BYTES = 256 << 20
@@ -52,6 +52,7 @@ _QUIET = MS_NOSUID | MS_NODEV
 _SCRATCH = "/scratch"
 _TMP = "/tmp"  # noqa: S108
 _SHM = "/dev/shm"  # noqa: S108
+CERTIFICATE = "/run/authority.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +98,19 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         connection.settimeout(_REQUEST_SECONDS)
         request, (control, stdout, stderr, *files) = frames.receive(connection, frames.MAX_DESCRIPTORS)
         connection.setblocking(True)
-        mounts = _become_user([entry["path"] for entry in request["inputs"]], files, world, user)
+        paths = [entry["path"] for entry in request["inputs"]]
+        if request["folder"] is not None:
+            paths.append(request["folder"])
+        mounts = _become_user(paths, files, world, user)
         # Reassigned, so that an error below is told through the socket's new place.
         connection = _settle(connection, [control, stdout, stderr], [*files, *mounts])
-        _wall_in(request["inputs"], [found is not None for found in mounts], request["limits"], world)
+        listener = _wall_in(request, [found is not None for found in mounts], world)
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         memory = request["limits"]["memory_bytes"]
         control_socket = socket.socket(fileno=_CONTROL)
-        session_init.run(connection, control_socket, scratch, memory_bytes=memory, seed=request["seed"])
+        setup = repl.Setup(seed=request["seed"], environment=_environment(request), tools=request["tools"])
+        extra = [] if listener is None else [listener.detach()]
+        session_init.run(connection, control_socket, scratch, memory_bytes=memory, setup=setup, extra=extra)
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
         text = "".join(traceback.format_exception(error))[-2000:]
         try:
@@ -117,7 +123,7 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
 def _become_user(
     paths: Sequence[str], files: Sequence[int], world: World, user: int | None
 ) -> list[int | None]:
-    """Become the session's user in the user namespace; return a mount for each input file."""
+    """Become the session's user in the user namespace; return a mount for each path."""
     if user is None:
         privileges.map_user(privileges.USER_INSIDE, privileges.GROUP_INSIDE, *world.owner)
         if not paths:
@@ -128,15 +134,35 @@ def _become_user(
     return mounts
 
 
-def _wall_in(
-    inputs: Sequence[Mapping[str, str]], bound: Sequence[bool], limits: Mapping[str, int], world: World
-) -> None:
-    """Leave every other namespace, and give up every privilege."""
+def _environment(request: Mapping[str, Any]) -> dict[str, str]:
+    # Programs keep their state at home, and a folder that is only shown takes none.
+    home = {} if request["folder"] is None else {"HOME": _TMP}
+    return {**home, **request["environment"]}
+
+
+def _wall_in(request: Mapping[str, Any], bound: Sequence[bool], world: World) -> socket.socket | None:
+    """Leave every other namespace, and give up every privilege.
+
+    Returns:
+        The listener of the session's way out, where it gets one.
+    """
+    inputs, limits = request["inputs"], request["limits"]
     # In the user namespace: set before, it would also count what the same user runs outside of it.
-    privileges.limit(resource.RLIMIT_NPROC, limits["processes"] + 2)  # init and REPL come on top
+    # Init and REPL come on top; above that is room for a checkpoint, which forks twice.
+    privileges.limit(resource.RLIMIT_NPROC, limits["processes"] + 2, above=2)
     unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
-    _mount_disks(limits, world)
+    folder = None
+    if request["folder"] is not None:
+        if not bound[-1]:
+            raise OSError("this kernel cannot show the folder to a session; its files have to be inputs")
+        folder = _CONNECTION + 2 * len(bound)
+    _mount_disks(limits, world, folder)
     _mount_inputs(inputs, bound)
+    os.closerange(_CONNECTION + 1, _CONNECTION + 1 + 2 * len(bound))
+    listener = None
+    if request["certificate"] is not None:
+        _mount_certificate(request["certificate"])
+        listener = network.listen()
     checked(int(LIBC.sethostname(_HOSTNAME, len(_HOSTNAME))), "sethostname")
     os.chdir(_SCRATCH)
     _limit(limits, world)
@@ -145,6 +171,7 @@ def _wall_in(
     devices = ("/dev/null", "/dev/zero", "/dev/full")
     landlock.restrict(readable=("/",), writable=(_SCRATCH, _TMP, _SHM, *devices))
     seccomp.install()
+    return listener
 
 
 def _settle(connection: socket.socket, streams: Sequence[int], others: Sequence[int | None]) -> socket.socket:
@@ -170,7 +197,14 @@ def _settle(connection: socket.socket, streams: Sequence[int], others: Sequence[
     return socket.socket(fileno=_CONNECTION)
 
 
-def _mount_disks(limits: Mapping[str, int], world: World) -> None:
+def _mount_disks(limits: Mapping[str, int], world: World, folder: int | None) -> None:
+    """Mount what the session writes to.
+
+    Args:
+        limits: of the session.
+        world: what the zygote prepared.
+        folder: a mount that takes the place of the scratch folder.
+    """
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount("proc", "/proc", "proc", _QUIET | MS_NOEXEC, "subset=pid")
     # One disk, so that one quota holds for both folders; its top is covered by the first of them.
@@ -183,7 +217,10 @@ def _mount_disks(limits: Mapping[str, int], world: World) -> None:
     # Opened first: afterwards the session's /tmp covers them.
     parts = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in world.below_tmp]
     mount(str(temporary), _TMP, None, MS_BIND)
-    mount(str(home), _SCRATCH, None, MS_BIND)
+    if folder is None:
+        mount(str(home), _SCRATCH, None, MS_BIND)
+    else:
+        attach_mount(folder, _SCRATCH)
     for path, descriptor in parts:
         if Path(f"/proc/self/fd/{descriptor}").is_dir():
             Path(path).mkdir(parents=True, exist_ok=True)
@@ -202,11 +239,11 @@ def _mount_disks(limits: Mapping[str, int], world: World) -> None:
 def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) -> None:
     """Show the input files, read-only. Those that could not be bound are copied into memory."""
     first_file = _CONNECTION + 1
-    first_mount = first_file + len(inputs)
+    first_mount = first_file + len(bound)
     if inputs:
         folder = Path(_SCRATCH, "inputs")
-        folder.mkdir()
-        sizes = [os.fstat(first_file + i).st_size for i, made in enumerate(bound) if not made]
+        folder.mkdir(exist_ok=True)
+        sizes = [os.fstat(first_file + i).st_size for i in range(len(inputs)) if not bound[i]]
         if sum(sizes) > _COPY_LIMIT_BYTES:
             raise OSError(
                 f"this kernel cannot bind the input files, and {sum(sizes):,} bytes are more than the "
@@ -223,7 +260,16 @@ def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) ->
                 _copy(first_file + index, target)
         attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
         set_mount_attributes(str(folder), attributes)
-    os.closerange(first_file, first_mount + len(inputs))
+
+
+def _mount_certificate(certificate: str) -> None:
+    """Show the certificate of the way out where only whoever mounts could change it."""
+    place = Path(CERTIFICATE)
+    mount("tmpfs", str(place.parent), "tmpfs", _QUIET | MS_NOEXEC, "mode=755,size=256k")
+    place.write_text(certificate)
+    place.chmod(0o444)
+    attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+    set_mount_attributes(str(place.parent), attributes)
 
 
 def _copy(descriptor: int, target: Path) -> None:

@@ -11,20 +11,28 @@ import select
 import signal
 import socket
 import traceback
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from . import frames, repl
-from .syscalls import PR_SET_DUMPABLE, prctl
+from . import family, frames, repl
+from .successor import Keeper, Successor
+from .syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 
 _SAMPLE_MILLISECONDS = 100
-_DISKS = ("/scratch", "/dev/shm")  # noqa: S108
+_DISKS = ("/tmp", "/dev/shm")  # noqa: S108  (the scratch folder is on the disk of /tmp)
 _NICENESS = 5  # the host's event loop goes first
 _BROKEN = 70  # EX_SOFTWARE, sysexits.h
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM)
 
 
 def run(
-    connection: socket.socket, control: socket.socket, scratch: int, *, memory_bytes: int, seed: int | None
+    connection: socket.socket,
+    control: socket.socket,
+    scratch: int,
+    *,
+    memory_bytes: int,
+    setup: repl.Setup,
+    extra: Sequence[int] = (),
 ) -> NoReturn:
     """Start the REPL and look after it; the end of this process is the end of the session.
 
@@ -33,22 +41,28 @@ def run(
         control: to the host, for the REPL.
         scratch: the scratch folder, for the host to read results from.
         memory_bytes: limit of all processes and disks together.
-        seed: see `repl.main`.
+        setup: for the REPL.
+        extra: descriptors that the host gets beside those of every session; closed here.
     """
     prctl(PR_SET_DUMPABLE, 0)
+    # So that what the REPL leaves behind, and its kept state, become children of this process.
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
-        _be_repl(connection, control, scratch, seed)
+        ours.close()
+        _be_repl(connection, control, theirs, [scratch, *extra], setup)
     control.close()
+    theirs.close()
     code, itself = os.pidfd_open(child), os.pidfd_open(os.getpid())
-    frames.send(connection, {"event": "ready"}, [scratch, itself, code])
-    for descriptor in (scratch, itself):
+    frames.send(connection, {"event": "ready"}, [scratch, itself, code, *extra])
+    for descriptor in (scratch, itself, *extra):
         os.close(descriptor)
     os.dup2(0, 1)  # the pipes end when the last process of the code does
     os.dup2(0, 2)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    end = _watch(connection, code, child, memory_bytes)
+    end = _Watch(connection, Keeper(ours), code, child, memory_bytes).until_end()
     try:
         frames.send(connection, end)
     except OSError:
@@ -56,39 +70,99 @@ def run(
     os._exit(0)
 
 
-def _be_repl(connection: socket.socket, control: socket.socket, scratch: int, seed: int | None) -> NoReturn:
+def _be_repl(
+    connection: socket.socket,
+    control: socket.socket,
+    keeper: socket.socket,
+    others: Sequence[int],
+    setup: repl.Setup,
+) -> NoReturn:
     try:
         prctl(PR_SET_DUMPABLE, 1)
         connection.close()
-        os.close(scratch)
+        for descriptor in others:
+            os.close(descriptor)
         os.nice(_NICENESS)
-        repl.main(control, seed)
+        repl.main(control, keeper, setup)
     except BaseException:  # noqa: BLE001  (the code may have broken what the REPL stands on)
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))
     finally:
         os._exit(_BROKEN)
 
 
-def _watch(connection: socket.socket, code: int, child: int, memory_bytes: int) -> dict[str, object]:
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)  # the host never writes: readable means closed
-    poll.register(code, select.POLLIN)
-    peak = 0
-    while True:
-        ready = {descriptor for descriptor, _ in poll.poll(_SAMPLE_MILLISECONDS)}
-        status = _reap(child)
+class _Watch:
+    """Waits for whatever comes to an end: the REPL, its memory, or the host's interest."""
+
+    def __init__(
+        self, connection: socket.socket, keeper: Keeper, code: int, child: int, memory_bytes: int
+    ) -> None:
+        self._connection = connection
+        self._keeper = keeper
+        self._code = code
+        self._child = child
+        self._memory_bytes = memory_bytes
+        self._peak = 0
+        self._poll = select.poll()
+        for source in (connection, keeper, code):
+            self._poll.register(source, select.POLLIN)
+
+    def until_end(self) -> dict[str, object]:
+        """Return why the session ends. While a checkpoint is kept, only the code ends, not the session."""
+        while True:
+            why = self._next()
+            if why is None:
+                continue
+            why["peak_bytes"] = self._peak
+            if why["why"] == "host gone":
+                return {"event": "end", **why}
+            self._keeper.drain(self._child)
+            if (successor := self._keeper.take()) is not None:
+                self._adopt(successor, why)
+            elif why["why"] == "rollback":
+                frames.send(self._connection, {"event": "nothing kept"})
+            else:
+                if why["why"] == "memory":
+                    os.kill(self._child, signal.SIGKILL)
+                return {"event": "end", **why}
+
+    def _next(self) -> dict[str, object] | None:
+        """Wait a little; return what has happened, if anything has."""
+        ready = {descriptor for descriptor, _ in self._poll.poll(_SAMPLE_MILLISECONDS)}
+        if self._keeper.fileno() in ready:
+            self._keeper.serve(self._child)
+        status = _reap(self._child)
         used = _used_bytes()
-        if used > memory_bytes:
+        if used > self._memory_bytes:
             # Pages shared since the fork are counted once for each process: look again, exactly.
             used = _used_bytes(exact=True)
-        peak = max(peak, used)
+        self._peak = max(self._peak, used)
         if status is not None:
-            return {"event": "end", "why": "exit", "status": status, "peak_bytes": peak}
-        if used > memory_bytes:
-            os.kill(child, signal.SIGKILL)
-            return {"event": "end", "why": "memory", "peak_bytes": peak}
-        if connection.fileno() in ready:
-            return {"event": "end", "why": "host gone", "peak_bytes": peak}
+            return {"why": "exit", "status": status}
+        if used > self._memory_bytes:
+            return {"why": "memory"}
+        if self._connection.fileno() in ready:
+            return {"why": "rollback" if self._asked() else "host gone"}
+        return None
+
+    def _asked(self) -> bool:
+        """Read what the host wants: there is one thing that it can want."""
+        try:
+            message, _ = frames.receive(self._connection)
+        except (OSError, EOFError, frames.FrameError):
+            return False
+        return message.get("op") == "rollback"
+
+    def _adopt(self, successor: Successor, why: Mapping[str, object]) -> None:
+        """Put the kept state in the place of the code, of which nothing is left."""
+        family.end_all({successor.pid})
+        self._keeper.forget()
+        self._poll.unregister(self._code)
+        os.close(self._code)
+        self._code, self._child = successor.process, successor.pid
+        self._poll.register(self._code, select.POLLIN)
+        event = {"event": "successor", **why}
+        frames.send(self._connection, event, [successor.control.fileno(), successor.process])
+        successor.control.close()
 
 
 def _reap(child: int) -> int | None:
