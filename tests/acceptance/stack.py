@@ -129,7 +129,12 @@ class Stack:
     ) -> dict[str, Any]:
         """Ask at the command line and return what `--json` printed."""
         process = self.start_asking(prompt, *files, out=out, arguments=arguments)
-        printed, errors = process.communicate(timeout=seconds)
+        try:
+            printed, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            printed, errors = process.communicate()
+            raise AssertionError(f"no answer within {seconds:g} s: {errors}") from None
         assert printed, errors
         return json.loads(printed)
 
