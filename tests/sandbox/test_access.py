@@ -277,7 +277,8 @@ async def test_threads_take_turns(sandbox: NamespaceSandbox) -> None:
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "print('x' * 200000)\n"
-        "with ThreadPoolExecutor(8) as pool: r = list(pool.map(lambda n: add(n, 1, how='slow')['sum'], range(40)))\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    r = list(pool.map(lambda n: add(n, 1, how='slow')['sum'], range(40)))\n"
         "r == list(range(1, 41))"
     )
     async with await sandbox.open(access=Access(toolbox=box)) as session:
@@ -408,7 +409,7 @@ async def test_a_flood_of_calls_is_bounded(sandbox: NamespaceSandbox) -> None:
     )
     async with await sandbox.open(access=Access(toolbox=box)) as session:
         assert (await session.execute(flood, timeout=3)).outcome == "died"
-        assert box.most_running == 1
+        assert box.most_running <= 1
     many = "n = 0\ntry:\n    while True: add(1, 1); n += 1\nexcept tools.ToolError as e: r = str(e)\nn, r"
     async with await sandbox.open(access=Access(toolbox=Box())) as session:
         result = await session.execute("import tools\n" + many, timeout=50)

@@ -48,7 +48,7 @@ class Collection:
     skipped: list[str] = field(default_factory=list[str])
 
 
-class _TooLargeError(Exception):
+class TooLargeError(Exception):
     """The file does not fit; the argument is how large it is at least."""
 
     def __init__(self, size: int) -> None:
@@ -77,8 +77,8 @@ def collect(scratch: int, into: Path, limits: CollectLimits, stop: threading.Eve
             break
         room = min(limits.file_bytes, limits.total_bytes - total)
         try:
-            artifact = _copy(scratch, name, into, room)
-        except _TooLargeError as error:
+            artifact = copy(scratch, name, into / name, room)
+        except TooLargeError as error:
             cap = (
                 f"{_size(limits.file_bytes)} for one file"
                 if error.size > limits.file_bytes
@@ -126,8 +126,19 @@ def _names(scratch: int, skipped: list[str]) -> Iterator[str]:
                 yield path
 
 
-def _copy(scratch: int, name: str, into: Path, room: int) -> ArtifactFile | None:
-    """Copy one file; None if it is of a kind that is left out."""
+def copy(scratch: int, name: str, target: Path, room: int) -> ArtifactFile | None:
+    """Copy one regular file of a scratch folder; None if it is of a kind that is left out.
+
+    Args:
+        scratch: descriptor of the folder.
+        name: the file's path in it.
+        target: where the copy goes, on the host.
+        room: bytes that it may have.
+
+    Raises:
+        TooLargeError: it has more.
+        OSError: it cannot be read.
+    """
     try:
         source = open_beneath(scratch, name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -140,12 +151,11 @@ def _copy(scratch: int, name: str, into: Path, room: int) -> ArtifactFile | None
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             return None
         if status.st_size > room:
-            raise _TooLargeError(status.st_size)
-        target = into / name
+            raise TooLargeError(status.st_size)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             return _write(source, target, name, room)
-        except _TooLargeError:
+        except TooLargeError:
             target.unlink()
             raise
     finally:
@@ -160,7 +170,7 @@ def _write(source: int, target: Path, name: str, room: int) -> ArtifactFile:
         while chunk := os.read(source, _CHUNK):
             size += len(chunk)
             if size > room:  # it grew while it was read
-                raise _TooLargeError(size)
+                raise TooLargeError(size)
             head = head or chunk[:HEAD_BYTES]
             tail = (tail + chunk)[-TAIL_BYTES:]
             digest.update(chunk)

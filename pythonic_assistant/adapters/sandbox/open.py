@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def zygote_sandbox(
-    socket_path: Path | None = None, *, probe: bool = True, collect_limits: CollectLimits | None = None
+    socket_path: Path | None = None,
+    *,
+    probe: bool = True,
+    collect_limits: CollectLimits | None = None,
+    packages: Path | None = None,
 ) -> AsyncGenerator[OwnedSandbox, None]:
     """Start a zygote, prove that it isolates, and end it with everything in it on leaving.
 
@@ -26,6 +30,7 @@ async def zygote_sandbox(
         socket_path: where runners will find the zygote; by default in a fresh folder of our own.
         probe: whether the walls are tried before anything else runs (about 0.1 s).
         collect_limits: caps on the files taken out of a session.
+        packages: a folder of extra packages; see `ZygoteProcess`.
 
     Yields:
         A sandbox whose `wait_lost()` tells when the zygote is gone for good; a long-lived owner awaits it
@@ -40,15 +45,22 @@ async def zygote_sandbox(
     from pythonic_assistant.adapters.sandbox.probe import ensure_isolated
     from pythonic_assistant.adapters.sandbox.zygote_process import ZygoteProcess
 
-    async with ZygoteProcess(socket_path) as zygote:
+    async with ZygoteProcess(socket_path, packages=packages) as zygote:
         sandbox = OwnedSandbox(zygote, collect_limits=collect_limits)
         if probe:
             await ensure_isolated(sandbox)
         yield sandbox
 
 
-def connect_sandbox(socket_path: Path, *, collect_limits: CollectLimits | None = None) -> NamespaceSandbox:
+def connect_sandbox(
+    socket_path: Path, *, collect_limits: CollectLimits | None = None, packages: Path | None = None
+) -> NamespaceSandbox:
     """Use the zygote of another process of the same user. The first `open` connects.
+
+    Args:
+        socket_path: where it listens.
+        collect_limits: caps on the files taken out of a session.
+        packages: the folder of extra packages that it was started with, for `importable`.
 
     Raises:
         SandboxUnavailableError: this is not Linux.
@@ -56,7 +68,7 @@ def connect_sandbox(socket_path: Path, *, collect_limits: CollectLimits | None =
     _ensure_linux()
     from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 
-    return NamespaceSandbox(socket_path, collect_limits=collect_limits)
+    return NamespaceSandbox(socket_path, collect_limits=collect_limits, packages=packages)
 
 
 def _ensure_linux() -> None:

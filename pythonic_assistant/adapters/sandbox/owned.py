@@ -18,7 +18,7 @@ class OwnedSandbox(NamespaceSandbox):
     """
 
     def __init__(self, zygote: ZygoteProcess, *, collect_limits: CollectLimits | None = None) -> None:
-        super().__init__(zygote.socket_path, collect_limits=collect_limits)
+        super().__init__(zygote.socket_path, collect_limits=collect_limits, packages=zygote.packages)
         self._zygote = zygote
 
     async def wait_lost(self) -> NoReturn:

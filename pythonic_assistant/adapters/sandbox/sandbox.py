@@ -10,9 +10,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pythonic_assistant.adapters.sandbox import reach
+from pythonic_assistant.adapters.sandbox import interpreter, reach
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits
+from pythonic_assistant.adapters.sandbox.importable import CURRENT, modules_in, standard_library
 from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_folder, open_inputs
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.inside.session import CERTIFICATE
@@ -35,10 +36,19 @@ class NamespaceSandbox:
     Args:
         socket_path: where the zygote listens.
         collect_limits: caps on the files taken out of a session.
+        packages: the folder of extra packages that the zygote shows to its sessions.
     """
 
-    def __init__(self, socket_path: Path, *, collect_limits: CollectLimits | None = None) -> None:
+    def __init__(
+        self,
+        socket_path: Path,
+        *,
+        collect_limits: CollectLimits | None = None,
+        packages: Path | None = None,
+    ) -> None:
         self._path = socket_path
+        self._packages = packages
+        self._installed: frozenset[str] | None = None
         self._collect_limits = collect_limits or CollectLimits()
 
     @property
@@ -50,6 +60,18 @@ class NamespaceSandbox:
     def socket_path(self) -> Path:
         """Where runners find the same zygote."""
         return self._path
+
+    async def importable(self) -> frozenset[str]:
+        """Name what code can import. See `ports.Sandbox.importable`.
+
+        Extra packages are looked at each time, because they change while the sandbox is in use.
+        """
+        if self._installed is None:
+            folders = [Path(folder) for folder in interpreter.site_packages()]
+            self._installed = standard_library() | await asyncio.to_thread(modules_in, folders)
+        if self._packages is None:
+            return self._installed
+        return self._installed | await asyncio.to_thread(modules_in, [self._packages / CURRENT])
 
     async def open(
         self,

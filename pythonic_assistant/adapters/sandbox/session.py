@@ -6,10 +6,11 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits, collect
@@ -17,14 +18,17 @@ from pythonic_assistant.adapters.sandbox.lifeline import Lifeline
 from pythonic_assistant.adapters.sandbox.output import Output, Stream
 from pythonic_assistant.adapters.sandbox.questions import EndedError, OverdueError, Questions
 from pythonic_assistant.adapters.sandbox.reach import WayOut
+from pythonic_assistant.adapters.sandbox.saving import SAVE_SECONDS, keep, restored
 from pythonic_assistant.adapters.sandbox.tool_calls import ToolCalls
 from pythonic_assistant.domain.errors import SandboxDiedError
 from pythonic_assistant.domain.execution import Execution, ExecutionOutcome, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile
 from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.domain.variable import SavedVariable, UnsavedVariable
 from pythonic_assistant.ports import OnOutput, Toolbox
 
-_VARIABLES_SECONDS = 3.0
+_LOOK_SECONDS = 3.0
+_T = TypeVar("_T")
 _MAX_NAME, _MAX_SUMMARY, _MAX_TEXT = 200, 2_000, 100_000
 
 
@@ -157,22 +161,27 @@ class NamespaceSession:
             await self._questions.go_on(control)
             return True
 
+    async def save(self, into: Path) -> tuple[tuple[SavedVariable, ...], tuple[UnsavedVariable, ...]]:
+        """Write the variables into a folder of the host. See `ports.SandboxSession.save`."""
+        async with self._turn:
+            answer = await self._look({"op": "save"}, SAVE_SECONDS, "Saving")
+            with self._open_scratch() as scratch:
+                found = await _in_thread(lambda stop: keep(scratch, answer, into, stop), "save")
+            # What was copied takes disk and memory of the session. If it dies now, the next call says so.
+            with suppress(SandboxDiedError):
+                await self._look({"op": "clear"}, _LOOK_SECONDS, "Removing the copies of")
+        return found
+
+    async def restore(self) -> tuple[str, ...]:
+        """Define what was saved. See `ports.SandboxSession.restore`."""
+        async with self._turn:
+            answer = await self._look({"op": "restore"}, SAVE_SECONDS, "Reading")
+        return restored(answer)
+
     async def variables(self) -> tuple[VariableInfo, ...]:
         """Describe the public variables. See `ports.SandboxSession.variables`."""
         async with self._turn:
-            self._questions.ensure_alive()
-            # A __repr__ may print, and would wait for a reader.
-            with Output(self._pipes(), 0, None):
-                try:
-                    answer = await self._questions.ask({"op": "variables"}, _VARIABLES_SECONDS)
-                except EndedError as error:
-                    raise SandboxDiedError(str(error)) from error
-                except OverdueError as error:
-                    self._questions.ended = (
-                        "Describing the variables took too long and could not be interrupted; "
-                        "the session and its variables are gone."
-                    )
-                    raise SandboxDiedError(self._questions.ended) from error
+            answer = await self._look({"op": "variables"}, _LOOK_SECONDS, "Describing")
         listed = answer.get("variables")
         return tuple(
             _variable(entry) for entry in cast("list[Any]", listed if isinstance(listed, list) else [])
@@ -182,20 +191,9 @@ class NamespaceSession:
         """Copy results out. See `ports.SandboxSession.collect`; works after the session has died, too."""
         if self._closed:
             raise SandboxDiedError("The session is closed, and its files with it.")
-        # The copy goes on with its own descriptor, whatever happens to the session meanwhile.
-        scratch = os.dup(self._scratch)
-        stop = threading.Event()
-        work = asyncio.create_task(
-            asyncio.to_thread(collect, scratch, into, self._collect_limits, stop), name="collect"
-        )
-        try:
-            found = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.gather(work, return_exceptions=True)
-            raise
-        finally:
-            os.close(scratch)
+        with self._open_scratch() as scratch:
+            limits = self._collect_limits
+            found = await _in_thread(lambda stop: collect(scratch, into, limits, stop), "collect")
         self._skipped = tuple(found.skipped)
         return tuple(found.artifacts)
 
@@ -224,8 +222,44 @@ class NamespaceSession:
             for descriptor in (self._stdout, self._stderr, self._scratch):
                 os.close(descriptor)
 
+    async def _look(self, request: Mapping[str, Any], seconds: float, doing: str) -> dict[str, Any]:
+        """Ask for something about the variables, which may print while they are looked at."""
+        self._questions.ensure_alive()
+        with Output(self._pipes(), 0, None):
+            try:
+                return await self._questions.ask(request, seconds)
+            except EndedError as error:
+                raise SandboxDiedError(str(error)) from error
+            except OverdueError as error:
+                self._questions.ended = (
+                    f"{doing} the variables took too long and could not be interrupted; "
+                    "the session and its variables are gone."
+                )
+                raise SandboxDiedError(self._questions.ended) from error
+
+    @contextmanager
+    def _open_scratch(self) -> Generator[int, None, None]:
+        """Lend the scratch folder: a copy goes on with its own descriptor, whatever happens meanwhile."""
+        scratch = os.dup(self._scratch)
+        try:
+            yield scratch
+        finally:
+            os.close(scratch)
+
     def _pipes(self) -> dict[Stream, int]:
         return {"stdout": self._stdout, "stderr": self._stderr}
+
+
+async def _in_thread(work: Callable[[threading.Event], _T], name: str) -> _T:
+    """Run blocking work; a cancellation stops it early and waits for its end."""
+    stop = threading.Event()
+    task = asyncio.create_task(asyncio.to_thread(work, stop), name=name)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _text(answer: Mapping[str, Any], key: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Self
 
 from pythonic_assistant.adapters.sandbox import diagnosis, interpreter
 from pythonic_assistant.adapters.sandbox.channel import Channel
+from pythonic_assistant.adapters.sandbox.importable import CURRENT
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.listening import ListeningSocket
 from pythonic_assistant.domain.errors import SandboxUnavailableError
@@ -48,9 +49,13 @@ class ZygoteProcess:
     Args:
         socket_path: where to listen, and nobody else may; its folder is made with mode 0700 if it does not
             exist. Other users are refused by the zygote in any case.
+        packages: a folder of extra packages, shown to sessions at the same place; made if missing. What
+            is below `current` in it, which may be a link that is switched later, new sessions import
+            from. Its files have to be readable for everybody: sessions run as users of their own.
     """
 
-    def __init__(self, socket_path: Path | None = None) -> None:
+    def __init__(self, socket_path: Path | None = None, *, packages: Path | None = None) -> None:
+        self._packages = None if packages is None else Path(os.path.abspath(packages))  # noqa: PTH100
         self._listening = ListeningSocket(socket_path)
         self._process: subprocess.Popen[bytes] | None = None
         self._status: Channel | None = None
@@ -66,6 +71,11 @@ class ZygoteProcess:
             ConfigurationError: the process is not started.
         """
         return self._listening.path
+
+    @property
+    def packages(self) -> Path | None:
+        """The folder of extra packages, if there is one."""
+        return self._packages
 
     @property
     def pid(self) -> int | None:
@@ -153,13 +163,18 @@ class ZygoteProcess:
         """
         ours, theirs = socket.socketpair()
         try:
+            shown = interpreter.python_paths()
+            if self._packages is not None:
+                self._packages.mkdir(mode=0o755, parents=True, exist_ok=True)
+                shown += (str(self._packages),)
             settings = {
                 "listen": listening.fileno(),
                 "status": theirs.fileno(),
                 "owner": os.getpid(),
-                "python_paths": interpreter.python_paths(),
+                "python_paths": shown,
                 "site_packages": interpreter.site_packages(),
                 "preload": PRELOAD,
+                "packages": None if self._packages is None else str(self._packages / CURRENT),
             }
             inside = Path(__file__).parent / "inside"
             # Started on this thread on purpose: the zygote asks to be killed when its parent thread ends.

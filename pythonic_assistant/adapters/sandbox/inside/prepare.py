@@ -22,16 +22,20 @@ ENVIRONMENT = {
 }
 
 
-def prepare(environment: Mapping[str, str]) -> None:
+def prepare(environment: Mapping[str, str], packages: str | None) -> None:
     """Set up everything but the random numbers.
 
     Args:
         environment: variables beside those that every session has.
+        packages: a folder to import from, after everything else.
     """
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update({**ENVIRONMENT, **environment})
+    if packages is not None:
+        sys.path.append(packages)
+        os.environ["PYTHONPATH"] = packages
     sys.argv = [""]
     sys.path.insert(0, "")  # modules that the code writes into its folder
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123

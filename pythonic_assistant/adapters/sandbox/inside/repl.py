@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from . import describe, frames, prepare, running
+from . import describe, frames, prepare, running, saved, variables
 from .checkpoint import Checkpoints
 from .interrupts import Interrupts
 from .tools import Tools
@@ -31,11 +31,13 @@ class Setup:
         seed: of the random numbers, not negative; None for one of the operating system.
         environment: variables beside those that every session has.
         tools: name, description, parameters and returns of each granted tool.
+        packages: a folder to import from, after everything else.
     """
 
     seed: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     tools: Sequence[Mapping[str, Any]] = ()
+    packages: str | None = None
 
 
 def main(control: socket.socket, keeper: socket.socket, setup: Setup) -> NoReturn:
@@ -46,7 +48,7 @@ def main(control: socket.socket, keeper: socket.socket, setup: Setup) -> NoRetur
         keeper: to session init, for checkpoints.
         setup: what there is at first.
     """
-    prepare.prepare(setup.environment)
+    prepare.prepare(setup.environment, setup.packages)
     prepare.seed(setup.seed)
     _Repl(control, keeper, setup.tools).serve()
 
@@ -63,6 +65,7 @@ class _Repl:
         self._control = control
         self._tools = Tools(tools, control, self._interrupts)
         self._namespace.update(self._tools.functions)
+        saved.install()
         self._checkpoints = Checkpoints(keeper, control)
         self._process = os.getpid()
         self._step = 0
@@ -89,6 +92,13 @@ class _Repl:
                 if not self._begin(checkpoint=request.get("checkpoint") is True):
                     return None
                 return self._execute(str(request["code"]))
+            case "save":
+                return variables.save(self._public(), self._interrupts)
+            case "clear":
+                variables.clear()
+                return {"ok": True}
+            case "restore":
+                return {"ok": True, "names": variables.restore(self._namespace)}
             case _:
                 return _variables(self._public(), self._interrupts)
 
@@ -115,9 +125,10 @@ class _Repl:
         return {
             name: value
             for name, value in list(self._namespace.items())
-            if not name.startswith("_")
+            if isinstance(name, str)  # pyright: ignore[reportUnnecessaryIsInstance]  (the code may break it)
+            and not name.startswith("_")
             and not isinstance(value, types.ModuleType)
-            and given.get(name) is not value
+            and not (name in given and given[name] is value)
         }
 
 

@@ -66,6 +66,7 @@ class World:
         below_tmp: parts of the interpreter that a session's own `/tmp` would hide.
         font_caches: matplotlib's, by file name, so that child processes need not search for fonts.
         data_bytes: private memory that the zygote has reserved; it is not charged to the session.
+        packages: where extra packages are, if there are any.
     """
 
     binder: socket.socket
@@ -74,6 +75,7 @@ class World:
     below_tmp: tuple[str, ...]
     font_caches: Mapping[str, bytes]
     data_bytes: int
+    packages: str | None
 
 
 def data_in_use() -> int:
@@ -108,7 +110,12 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         memory = request["limits"]["memory_bytes"]
         control_socket = socket.socket(fileno=_CONTROL)
-        setup = repl.Setup(seed=request["seed"], environment=_environment(request), tools=request["tools"])
+        setup = repl.Setup(
+            seed=request["seed"],
+            environment=_environment(request),
+            tools=request["tools"],
+            packages=_resolved(world.packages),
+        )
         extra = [] if listener is None else [listener.detach()]
         session_init.run(connection, control_socket, scratch, memory_bytes=memory, setup=setup, extra=extra)
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
@@ -132,6 +139,12 @@ def _become_user(
     mounts = binder.request(world.binder, paths, files, user, map_owner=True)
     privileges.become_inside()
     return mounts
+
+
+def _resolved(packages: str | None) -> str | None:
+    """Return where the link leads now: a later switch must not mix two sets in one session."""
+    found = None if packages is None else os.path.realpath(packages)
+    return found if found is not None and Path(found).is_dir() else None
 
 
 def _environment(request: Mapping[str, Any]) -> dict[str, str]:

@@ -56,6 +56,7 @@ class Settings:
         python_paths: what of the interpreter and its packages is shown to sessions.
         site_packages: folders for `sys.path`. Path files in them are not read: they may name a checkout.
         preload: modules to import; those that are not installed are left out.
+        packages: a folder or a link, not there yet perhaps, that new sessions import from too.
     """
 
     listen: int
@@ -64,6 +65,7 @@ class Settings:
     python_paths: tuple[str, ...]
     site_packages: tuple[str, ...]
     preload: tuple[str, ...]
+    packages: str | None = None
 
 
 def main(argument: str) -> NoReturn:
@@ -171,6 +173,7 @@ def _warm_up(settings: Settings, slots: privileges.Slots | None, inner: socket.s
         below_tmp=hidden,
         font_caches=caches,
         data_bytes=session.data_in_use(),
+        packages=settings.packages,
     )
     gc.collect()
     gc.freeze()  # the collector must not write to pages that sessions share
