@@ -114,8 +114,8 @@ async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[Host]:
         host.open += 1
         try:
             await _converse(host, reader, writer)
-        except (OSError, h11.RemoteProtocolError):
-            pass
+        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):
+            pass  # cancelled by `serving` alone
         finally:
             host.open -= 1
             writer.transport.abort()
@@ -165,6 +165,9 @@ async def _converse(host: Host, reader: asyncio.StreamReader, writer: asyncio.St
             heard.body += part.data
             if url.path == "/die-while-reading":
                 return
+        if url.path == "/silent":
+            await reader.read()
+            return
         if not await _answer(host, heard, send, writer):
             return
         if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
@@ -220,9 +223,6 @@ async def _answer(host: Host, heard: Heard, send: object, writer: asyncio.Stream
         case "/switch":
             writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
             await writer.drain()
-            return False
-        case "/silent":
-            await asyncio.sleep(30)
             return False
         case "/secret":
             await reply(200, [("x-seen", host.secret), ("content-type", "text/plain")], b"<" + secret + b">")

@@ -42,7 +42,8 @@ async def prepare(
 
     Args:
         body: as the code sends it.
-        most_buffered: bytes of a body in which secrets are put; a larger one passes as it is.
+        most_buffered: bytes of a body that is searched as a whole, before anything is sent, and in which
+            secrets are put; a larger one is searched while it passes as it is.
 
     Raises:
         RefusedError: something of it must not go to this host.
@@ -53,11 +54,11 @@ async def prepare(
     _search_head(head, target, vault)
     own = vault.of(target.host)
     buffered: bytes | None = None
-    if not head.has_body or ((own or not _is_safe(target)) and _may_buffer(head, most_buffered)):
+    if head.length is None or head.length <= most_buffered:
         buffered, body = await _buffer(body, most_buffered)
     swapper = Swapper(own)
     if buffered is not None:
-        _search_body(buffered, target, vault)
+        _search(buffered, target, vault)
         if head.value(b"content-encoding").strip().lower() in _ENCODED:
             buffered = swapper.body(buffered, head.value(b"content-type"))
         body = _once(buffered)
@@ -102,17 +103,9 @@ def _is_safe(target: Target) -> bool:
     return target.tls or target.route is not None
 
 
-def _may_buffer(head: Head, most: int) -> bool:
-    return head.length is None or head.length <= most
-
-
 def _search_head(head: Head, target: Target, vault: Vault) -> None:
     for part in (head.method.encode(), head.target, *(b": ".join(header) for header in head.headers)):
         _search(part, target, vault)
-
-
-def _search_body(body: bytes, target: Target, vault: Vault) -> None:
-    _search(body, target, vault)
 
 
 def _search(data: bytes, target: Target, vault: Vault) -> None:
