@@ -138,19 +138,26 @@ class ClientSide:
 
     async def linger(self) -> None:
         """Read on for a moment: closing over unread bytes would take the answer away from the client."""
-        if self._http.their_state is h11.DONE:
-            return
         left = _LINGER_BYTES
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
-                while left > 0:
+                while left > 0 and not self._read_to_its_end():
                     async with asyncio.timeout(_PAUSE_SECONDS):
                         data = await self._line.read()
                     if not data:
                         return
                     left -= len(data)
-        except (OSError, TimeoutError):
+                    if self._http.their_state is h11.SEND_BODY:
+                        self._http.receive_data(data)
+        except (OSError, TimeoutError, h11.RemoteProtocolError):
             return
+
+    def _read_to_its_end(self) -> bool:
+        """Drop what has arrived; whether nothing more belongs to the request. After nonsense nobody knows."""
+        while self._http.their_state is h11.SEND_BODY:
+            if self._http.next_event() is h11.NEED_DATA:
+                return False
+        return self._http.their_state is not h11.ERROR
 
     def again(self) -> bool:
         """Make ready for another request; False when the connection has to be closed."""
