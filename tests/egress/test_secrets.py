@@ -127,6 +127,15 @@ async def test_a_placeholder_for_another_host_is_refused_and_told(
     assert event.outcome == "refused" and "GITHUB_TOKEN" in event.reason and MARK not in repr(event)
 
 
+@pytest.mark.parametrize("at", [(1 << 20) - 20, (2 << 20) - 1, 3 << 20])
+async def test_a_placeholder_is_found_wherever_a_large_body_hides_it(world: World, at: int) -> None:
+    proxy = await world.proxy(secrets=[GITHUB])
+    body = b"." * at + MARK.encode() + b"." * (1 << 20)
+    answer = await proxy.ask("/", host=OTHER, body=body, method="POST")
+    assert b" 403 " in answer.partition(b"\r\n")[0]
+    assert not world.other.heard
+
+
 async def test_the_value_itself_for_another_host_is_refused_too(world: World) -> None:
     raw = replace(GITHUB, raw=True)
     proxy = await world.proxy(secrets=[raw])
