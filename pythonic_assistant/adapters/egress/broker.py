@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from pythonic_assistant.adapters.egress import handing
+from pythonic_assistant.adapters.egress.accepting import accept
 from pythonic_assistant.adapters.egress.authority import Authority
 from pythonic_assistant.adapters.egress.means import DEFAULT_LIMITS, Means, ProxyLimits, upstream_trust
 from pythonic_assistant.adapters.egress.policy import Policy, Resolve, Route
@@ -183,25 +184,26 @@ class EgressBroker:
         return found
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         visitors = asyncio.Semaphore(_MOST_VISITORS)
         while True:
             await visitors.acquire()
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection = await accept(listener)
             except OSError as error:  # no descriptor left: wait until somebody gives one back
                 visitors.release()
                 _log.warning("the egress broker cannot accept", extra={"error": type(error).__name__})
                 await asyncio.sleep(0.2)
                 continue
-            self._start(self._visit(connection, visitors))
+            closing = ExitStack()
+            closing.callback(connection.close)
+            visit = self._start(self._visit(connection, closing))
+            # Also when the task is cancelled before it has begun.
+            visit.add_done_callback(lambda _, closing=closing: closing.close())
+            visit.add_done_callback(lambda _: visitors.release())
 
-    async def _visit(self, connection: socket.socket, visitors: asyncio.Semaphore) -> None:
+    async def _visit(self, connection: socket.socket, closing: ExitStack) -> None:
         """Read a token and a descriptor; on success hand both over to a service."""
-        with ExitStack() as closing:
-            closing.callback(visitors.release)
-            closing.enter_context(connection)
-            connection.setblocking(False)
+        with closing:
             if _peer(connection) != os.geteuid():
                 return
             try:
@@ -221,10 +223,8 @@ class EgressBroker:
                 service = self._start(_service(connection, listener, granted.means))
                 granted.services.add(service)
                 service.add_done_callback(granted.services.discard)
-                # Also when the task is cancelled before it has begun.
                 service.add_done_callback(lambda _: (connection.close(), listener.close()))
                 closing.pop_all()
-                visitors.release()
                 return
             await handing.answer(connection, refusal)
 

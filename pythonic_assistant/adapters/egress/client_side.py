@@ -13,6 +13,7 @@ from pythonic_assistant.adapters.egress.means import ProxyLimits
 from pythonic_assistant.adapters.egress.refusal import GoneError, RefusedError
 
 _LINGER_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 0.25
 _LINGER_BYTES: Final = 8 << 20
 _LONGEST_REASON: Final = 1000  # well below the longest line that any client takes
 
@@ -137,13 +138,26 @@ class ClientSide:
 
     async def linger(self) -> None:
         """Read on for a moment: closing over unread bytes would take the answer away from the client."""
+        left = _LINGER_BYTES
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
-                left = _LINGER_BYTES
-                while left > 0 and (data := await self._line.read()):
+                while left > 0 and not self._read_to_its_end():
+                    async with asyncio.timeout(_PAUSE_SECONDS):
+                        data = await self._line.read()
+                    if not data:
+                        return
                     left -= len(data)
-        except (OSError, TimeoutError):
+                    if self._http.their_state is h11.SEND_BODY:
+                        self._http.receive_data(data)
+        except (OSError, TimeoutError, h11.RemoteProtocolError):
             return
+
+    def _read_to_its_end(self) -> bool:
+        """Drop what has arrived; whether nothing more belongs to the request. After nonsense nobody knows."""
+        while self._http.their_state is h11.SEND_BODY:
+            if self._http.next_event() is h11.NEED_DATA:
+                return False
+        return self._http.their_state is not h11.ERROR
 
     def again(self) -> bool:
         """Make ready for another request; False when the connection has to be closed."""

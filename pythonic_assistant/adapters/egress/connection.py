@@ -116,12 +116,7 @@ class Connection:
         target, exchange, problem = self._tunnel, None, None
         account = Account()
         try:
-            if self._wrong_name is not None:
-                raise self._wrong_name
-            if target is None:
-                target, path = absolute_target(request, self._means.policy)
-            else:
-                path = tunnelled_path(request)
+            target, path = self._where(request)
             head = read_head(request, target, path)
             kept, self._kept = self._kept, None
             if kept is not None and kept.target != target:
@@ -143,6 +138,18 @@ class Connection:
             return self._client.again()
         await self._say(problem)
         return False
+
+    def _where(self, request: h11.Request) -> tuple[Target, bytes]:
+        """Host and path that a request is for.
+
+        Raises:
+            RefusedError: it may not be reached, or the request is not of this place.
+        """
+        if self._wrong_name is not None:
+            raise self._wrong_name
+        if self._tunnel is None:
+            return absolute_target(request, self._means.policy)
+        return self._tunnel, tunnelled_path(request)
 
     async def _say(self, problem: RefusedError | FailedError | GoneError) -> None:
         """Tell the code why there is no answer, if it can still be told."""

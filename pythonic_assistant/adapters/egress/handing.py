@@ -8,6 +8,8 @@ import os
 import socket
 from typing import Final
 
+from pythonic_assistant.adapters.egress.accepting import readable
+
 _END: Final = b"\n"
 _LONGEST: Final = 4096
 _DESCRIPTORS: Final = 4  # more than the one that is wanted: what does not fit would be lost without a word
@@ -39,7 +41,7 @@ async def receive(connection: socket.socket) -> tuple[str, socket.socket]:
     arrived, descriptors = bytearray(), list[int]()
     try:
         while not arrived.endswith(_END):
-            await _readable(connection)
+            await readable(connection)
             data, ancillary, _, _ = connection.recvmsg(
                 _LONGEST, socket.CMSG_SPACE(4 * _DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
             )
@@ -97,14 +99,3 @@ async def _some(connection: socket.socket) -> bytes:
     if not data:
         raise EOFError("the broker closed the connection")
     return data
-
-
-async def _readable(connection: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    descriptor = connection.fileno()
-    loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 CHUNK: Final = 1 << 16
-_FAREWELL_SECONDS: Final = 1.0
+_FAREWELL_SECONDS: Final = 10.0  # a slow reader's last bytes are among it
 
 
 class Line:
@@ -81,7 +81,7 @@ class Line:
         return self._reader.at_eof() or self._writer.is_closing()
 
     async def close(self) -> None:
-        """Send what is left, say goodbye, and close; after a second without."""
+        """Send what is left, say goodbye, and close; after ten seconds without."""
         self._writer.close()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(_FAREWELL_SECONDS):

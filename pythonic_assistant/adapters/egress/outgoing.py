@@ -16,7 +16,8 @@ from pythonic_assistant.adapters.egress.swap import Swapper
 from pythonic_assistant.adapters.egress.vault import Vault
 from pythonic_assistant.domain.secret import BoundSecret
 
-_ENCODED: Final = frozenset({"", "identity"})
+_PLAIN: Final = frozenset({"", "identity"})
+_SLICE: Final = 1 << 20
 
 
 @dataclass(slots=True)
@@ -42,7 +43,8 @@ async def prepare(
 
     Args:
         body: as the code sends it.
-        most_buffered: bytes of a body in which secrets are put; a larger one passes as it is.
+        most_buffered: bytes of a body that is searched as a whole, before anything is sent, and in which
+            secrets are put; a larger one is searched while it passes as it is.
 
     Raises:
         RefusedError: something of it must not go to this host.
@@ -53,12 +55,12 @@ async def prepare(
     _search_head(head, target, vault)
     own = vault.of(target.host)
     buffered: bytes | None = None
-    if not head.has_body or ((own or not _is_safe(target)) and _may_buffer(head, most_buffered)):
+    if head.length is None or head.length <= most_buffered:
         buffered, body = await _buffer(body, most_buffered)
     swapper = Swapper(own)
     if buffered is not None:
-        _search_body(buffered, target, vault)
-        if head.value(b"content-encoding").strip().lower() in _ENCODED:
+        await _search_all(buffered, target, vault)
+        if head.value(b"content-encoding").strip().lower() in _PLAIN:
             buffered = swapper.body(buffered, head.value(b"content-type"))
         body = _once(buffered)
         length: int | None = len(buffered)
@@ -102,23 +104,23 @@ def _is_safe(target: Target) -> bool:
     return target.tls or target.route is not None
 
 
-def _may_buffer(head: Head, most: int) -> bool:
-    return head.length is None or head.length <= most
-
-
 def _search_head(head: Head, target: Target, vault: Vault) -> None:
     for part in (head.method.encode(), head.target, *(b": ".join(header) for header in head.headers)):
         _search(part, target, vault)
-
-
-def _search_body(body: bytes, target: Target, vault: Vault) -> None:
-    _search(body, target, vault)
 
 
 def _search(data: bytes, target: Target, vault: Vault) -> None:
     vault.refuse_foreign(target.host, data)
     if not _is_safe(target) and (named := vault.named_in(target.host, data)):
         raise RefusedError(f"The secret {named[0]} is not sent over plain http: use https://{target.host}.")
+
+
+async def _search_all(body: bytes, target: Target, vault: Vault) -> None:
+    """Search a body in slices that overlap, so that nobody else has to wait for long."""
+    overlap = 3 * max(map(len, vault.foreign_words(target.host)), default=0)  # 3: percent-encoded
+    for begin in range(0, len(body), _SLICE):
+        _search(body[begin : begin + _SLICE + overlap], target, vault)
+        await asyncio.sleep(0)
 
 
 async def _buffer(body: AsyncIterator[bytes], most: int) -> tuple[bytes | None, AsyncIterator[bytes]]:

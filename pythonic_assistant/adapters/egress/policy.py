@@ -172,7 +172,7 @@ def split_authority(authority: str, scheme: Scheme) -> tuple[str, int]:
         RefusedError: it is anything else, such as an address or one with a user's name.
     """
     found = _AUTHORITY.fullmatch(authority)
-    if found is None:
+    if found is None or found.group(1).endswith(".."):
         raise RefusedError(
             "The request names no host that can be read: write https://host/path, with neither an address "
             "nor a user's name."

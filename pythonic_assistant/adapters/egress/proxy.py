@@ -6,8 +6,10 @@ import asyncio
 import errno
 import logging
 import socket
+from contextlib import ExitStack
 from typing import Final
 
+from pythonic_assistant.adapters.egress.accepting import accept
 from pythonic_assistant.adapters.egress.connection import Connection
 from pythonic_assistant.adapters.egress.line import Line
 from pythonic_assistant.adapters.egress.means import Means
@@ -24,14 +26,13 @@ async def serve(listener: socket.socket, means: Means) -> None:
         listener: in whatever network it lies; stays the caller's.
     """
     listener.setblocking(False)
-    loop = asyncio.get_running_loop()
     slots = asyncio.Semaphore(means.limits.connections)
     tasks: set[asyncio.Task[None]] = set()
     try:
         while True:
             await slots.acquire()
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection = await accept(listener)
             except OSError as error:
                 slots.release()
                 if error.errno in _CLOSED:
@@ -43,7 +44,12 @@ async def serve(listener: socket.socket, means: Means) -> None:
             task = asyncio.create_task(_answer(connection, means, slots))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-            task.add_done_callback(lambda task: _ended(task, slots))
+            task.add_done_callback(_ended)
+            # Here, because a task that is cancelled before it has begun cleans nothing up.
+            closing = ExitStack()
+            closing.callback(slots.release)
+            closing.callback(connection.close)
+            task.add_done_callback(lambda _, closing=closing: closing.close())
     finally:
         ending = tuple(tasks)
         for task in ending:
@@ -52,16 +58,10 @@ async def serve(listener: socket.socket, means: Means) -> None:
 
 
 async def _answer(connection: socket.socket, means: Means, slots: asyncio.Semaphore) -> None:
-    try:
-        line = await Line.accepted(connection)
-    except BaseException:
-        connection.close()
-        raise
-    await Connection(line, means, slots.locked).run()
+    await Connection(await Line.accepted(connection), means, slots.locked).run()
 
 
-def _ended(task: asyncio.Task[None], slots: asyncio.Semaphore) -> None:
-    slots.release()
+def _ended(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         # Its text may hold what was sent: only its kind is written down.
         _log.error("a connection of the egress proxy broke", extra={"error": type(error).__name__})

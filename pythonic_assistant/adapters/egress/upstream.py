@@ -15,6 +15,7 @@ from pythonic_assistant.adapters.egress.means import Means
 from pythonic_assistant.adapters.egress.policy import Target
 from pythonic_assistant.adapters.egress.refusal import FailedError, RefusedError
 
+_FAREWELL_SECONDS: Final = 1.0
 _LEAST_SECONDS: Final = 2.0  # for each of several addresses
 
 
@@ -147,7 +148,7 @@ async def _line(connection: socket.socket, target: Target, means: Means) -> Line
             "ssl": means.trust,
             "server_hostname": target.host,
             "ssl_handshake_timeout": means.limits.connect_seconds,
-            "ssl_shutdown_timeout": 1.0,
+            "ssl_shutdown_timeout": _FAREWELL_SECONDS,
         }
     try:
         reader, writer = await asyncio.open_connection(sock=connection, limit=CHUNK, **arguments)

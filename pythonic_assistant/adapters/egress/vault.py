@@ -26,6 +26,7 @@ class Vault:
             for secret in secrets
         }
         self.redactor: Final = Redactor({secret.value: secret.placeholder for secret in secrets})
+        self._foreign_words: dict[str, frozenset[bytes]] = {}  # by host; only allowed hosts come here
         self.words: Final = _words(secret.value for secret in secrets)
 
     def __bool__(self) -> bool:
@@ -42,8 +43,12 @@ class Vault:
 
     def foreign_words(self, host: str) -> frozenset[bytes]:
         """What `refuse_foreign` looks for, in every spelling."""
-        foreign = self.foreign(host)
-        return _words(text for secret in foreign for text in (secret.value, secret.placeholder))
+        if host not in self._foreign_words:
+            foreign = self.foreign(host)
+            self._foreign_words[host] = _words(
+                text for secret in foreign for text in (secret.value, secret.placeholder)
+            )
+        return self._foreign_words[host]
 
     def named_in(self, host: str, data: bytes) -> tuple[str, ...]:
         """Names of the host's own secrets that are in there, as values or placeholders."""
@@ -63,6 +68,10 @@ class Vault:
         if not foreign:
             return
         decoded = unquote_to_bytes(data) if b"%" in data else data
+        words = self.foreign_words(host)
+        # Ten times as fast as the expressions below, which say whose it is.
+        if not any(word in data or (decoded is not data and word in decoded) for word in words):
+            return
         for secret in foreign:
             watch = self._watches[secret.name]
             if watch.found_in(data) or (decoded is not data and watch.found_in(decoded)):
