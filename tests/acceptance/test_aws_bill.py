@@ -112,7 +112,5 @@ def test_without_permission_the_key_and_the_host_are_out_of_reach(tmp_path: Path
             _set_secret(stack, "AWS_SECRET_ACCESS_KEY", SECRET_KEY)
             result = stack.ask(aws_bill.PROMPT, out=tmp_path / "out", seconds=90)
             assert result["state"] == "failed", result
-            assert "KeyError" in result["answer"] + str(result["evidence"]) + str(
-                stack.task(result["task_id"])
-            )
+            assert "KeyError" in str(stack.task(result["task_id"]))
             assert aws.served == 0
