@@ -71,6 +71,8 @@ def config_of(settings: Settings) -> WorkerConfig:
         model=model,
         slots=settings.slots,
         labels=settings.labels,
+        sandbox=settings.sandbox,
+        limits=settings.limits,
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pythonic_assistant.domain.budget import Budget
+from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.settings import SandboxChoice
 from pythonic_assistant.wire import ModelConfig
 
 
@@ -23,6 +25,8 @@ class WorkerConfig:
         poll_seconds: between two claims when no hint came; hints can be lost.
         drain_seconds: how long a stop waits for the database to take unfinished tasks back.
         input_bytes: the largest file that a person may give.
+        sandbox: which tier isolates generated code; see `open_sandbox`.
+        limits: of every sandbox session, by default and at most.
     """
 
     supabase_url: str
@@ -38,6 +42,8 @@ class WorkerConfig:
     drain_seconds: float = 8.0
     input_bytes: int = 1 << 30
     budget: Budget = field(default_factory=Budget)
+    sandbox: SandboxChoice = "auto"
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
 
     def __repr__(self) -> str:
         return f"WorkerConfig({self.supabase_url!r}, slots={self.slots}, home={str(self.home)!r}, key=…)"
