@@ -20,7 +20,7 @@ from supabase import AsyncClientOptions, acreate_client
 
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
-from pythonic_assistant.adapters.sandbox import zygote_sandbox
+from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.domain.errors import (
@@ -73,6 +73,7 @@ def config_of(settings: Settings) -> WorkerConfig:
         labels=settings.labels,
         sandbox=settings.sandbox,
         limits=settings.limits,
+        packages=settings.home / "packages",
     )
 
 
@@ -86,6 +87,7 @@ class Worker:
         self.engine: Engine | None = None
         self.sandbox_tier = "starting"
         self.sandbox_problem = "The sandbox is starting."
+        self.sandbox_note = ""
 
     def look(self) -> Readiness:
         """How the worker is, now."""
@@ -93,6 +95,7 @@ class Worker:
             engine=self.engine,
             sandbox=self.sandbox_tier,
             sandbox_problem=self.sandbox_problem,
+            sandbox_note=self.sandbox_note,
             model=self.config.model.model if self.config.model else None,
         )
 
@@ -106,6 +109,7 @@ class Worker:
             "labels": list(self.config.labels),
             "model": self.config.model.model if self.config.model else None,
             "sandbox": self.sandbox_tier,
+            "sandbox_note": self.sandbox_note,
             "started_at": self.started_at.isoformat(),
         }
 
@@ -119,8 +123,13 @@ class Worker:
         runners = SpareRunner(self.config.home / "runner.log", folder)
         try:
             runners.prepare()  # imports while the zygote does
-            async with zygote_sandbox(socket_path) as sandbox:
+            options = SandboxOptions(limits=self.config.limits, packages=self.config.packages)
+            async with open_sandbox(socket_path, wanted=self.config.sandbox, options=options) as sandbox:
                 self.sandbox_tier, self.sandbox_problem = sandbox.tier, ""
+                self.sandbox_note = sandbox.note
+                if sandbox.note:
+                    extra = {"action": "sandbox_chosen", "tier": sandbox.tier, "note": sandbox.note}
+                    log.warning("sandbox chosen", extra=extra)
                 async with asyncio.TaskGroup() as group:
                     # Without a zygote this process is of no use: it ends, and the supervisor starts another.
                     watching = group.create_task(sandbox.wait_lost(), name="zygote-watch")

@@ -27,6 +27,7 @@ class WorkerConfig:
         input_bytes: the largest file that a person may give.
         sandbox: which tier isolates generated code; see `open_sandbox`.
         limits: of every sandbox session, by default and at most.
+        packages: folder of additional packages of the sandbox, or None.
     """
 
     supabase_url: str
@@ -44,6 +45,7 @@ class WorkerConfig:
     budget: Budget = field(default_factory=Budget)
     sandbox: SandboxChoice = "auto"
     limits: SandboxLimits = field(default_factory=SandboxLimits)
+    packages: Path | None = None
 
     def __repr__(self) -> str:
         return f"WorkerConfig({self.supabase_url!r}, slots={self.slots}, home={str(self.home)!r}, key=…)"

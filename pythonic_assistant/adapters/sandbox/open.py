@@ -1,4 +1,4 @@
-"""The two ways to a sandbox. Nothing that needs Linux is imported before Linux is certain."""
+"""The ways to a sandbox that need no choice. Nothing that needs Linux is imported before Linux is certain."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def zygote_sandbox(
         SandboxUnavailableError: this host cannot isolate code; the message says what to change.
         ConfigurationError: the socket's path cannot be used, or another zygote listens there.
     """
-    _ensure_linux()
+    ensure_linux()
     from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
     from pythonic_assistant.adapters.sandbox.probe import ensure_isolated
     from pythonic_assistant.adapters.sandbox.zygote_process import ZygoteProcess
@@ -48,21 +48,28 @@ async def zygote_sandbox(
 
 
 def connect_sandbox(socket_path: Path, *, collect_limits: CollectLimits | None = None) -> NamespaceSandbox:
-    """Use the zygote of another process of the same user. The first `open` connects.
+    """Use the sandbox of another process of the same user, whatever its tier. The first `open` connects.
 
     Raises:
         SandboxUnavailableError: this is not Linux.
     """
-    _ensure_linux()
+    ensure_linux()
+    from pythonic_assistant.adapters.sandbox.listening import tier_at
     from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 
-    return NamespaceSandbox(socket_path, collect_limits=collect_limits)
+    return NamespaceSandbox(socket_path, tier=tier_at(socket_path), collect_limits=collect_limits)
 
 
-def _ensure_linux() -> None:
+def ensure_linux() -> None:
+    """Refuse where there are no walls to be had.
+
+    Raises:
+        SandboxUnavailableError: this is not Linux.
+    """
     if sys.platform != "linux":
         name = {"darwin": "macOS", "win32": "Windows"}.get(sys.platform, sys.platform)
         raise SandboxUnavailableError(
             f"Generated code can be isolated on Linux only, and this is {name}. Run the worker inside "
-            "Linux: in Docker Desktop, a virtual machine, or WSL 2 on Windows."
+            "Linux: in Docker Desktop with the image of deploy/ (see docs/deploy.md), in a virtual machine, "
+            "or in WSL 2 on Windows."
         )

@@ -24,7 +24,7 @@ _START_SECONDS = 60.0  # a cold disk on a small machine; 0.6 s is usual
 _STOP_SECONDS = 5.0
 _RESPAWN_SECONDS = 0.2
 _RESPAWNS = 5  # failed starts in a row before giving up: 6 s with the pauses between them
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "HOME": "/tmp",  # noqa: S108  (the zygote's own)
     "LANG": "C.UTF-8",
     # pyarrow's allocator would start a thread at import; the plain MALLOC_CONF is not read
@@ -165,7 +165,7 @@ class ZygoteProcess:
             # Started on this thread on purpose: the zygote asks to be killed when its parent thread ends.
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(inside / "__main__.py"), json.dumps(settings)],
-                env=_ENVIRONMENT,
+                env=ENVIRONMENT,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -240,6 +240,4 @@ class ZygoteProcess:
 
 def _ensure_ready(answer: dict[str, Any]) -> None:
     if answer.get("event") != "ready":
-        raise SandboxUnavailableError(
-            diagnosis.unavailable(str(answer.get("stage")), str(answer.get("error")), answer.get("errno"))
-        )
+        raise diagnosis.unavailable(str(answer.get("stage")), str(answer.get("error")), answer.get("errno"))

@@ -1,4 +1,4 @@
-"""Start of the zygote: `python -I -S .../inside/__main__.py <settings as JSON>`.
+"""Start of a zygote, or of a box: `python -I -S .../inside/__main__.py <settings as JSON> [module]`.
 
 The package is loaded from this folder alone. Importing it by its full name would pull in the host's side
 of the adapter, and would need the project on `sys.path`.
@@ -14,7 +14,7 @@ _NAME = "_sandbox_inside"
 
 
 def main() -> None:
-    """Load the package under its inner name and run the zygote."""
+    """Load the package under its inner name and run one of its modules, by default the zygote."""
     os.umask(0o022)  # what is made here is the root of sessions, whose users are others than this one
     spec = importlib.util.spec_from_file_location(
         _NAME, _HERE / "__init__.py", submodule_search_locations=[str(_HERE)]
@@ -24,7 +24,8 @@ def main() -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules[_NAME] = package
     spec.loader.exec_module(package)
-    importlib.import_module(f"{_NAME}.zygote").main(sys.argv[1])
+    module = sys.argv[2] if len(sys.argv) > 2 else "zygote"
+    importlib.import_module(f"{_NAME}.{module}").main(sys.argv[1])
 
 
 main()

@@ -85,12 +85,19 @@ def become_inside() -> None:
     prctl(PR_SET_DUMPABLE, 1)
 
 
-def drop_all_capabilities() -> None:
-    """Give up every capability, and every way to get one back."""
+def clear_bounding_set() -> None:
+    """Let no programme that is started from now on have a capability; CAP_SETPCAP is needed."""
     for capability in range(64):
         if LIBC.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), *[ctypes.c_ulong(0)] * 3) < 0:
             break  # past the last capability of this kernel
     prctl(PR_SET_SECUREBITS, _SECUREBITS)
+
+
+def drop_all_capabilities() -> None:
+    """Give up every capability, and every way to get one back."""
+    # Without any, as bubblewrap leaves us, the rest can be neither done nor needed: no_new_privs stands.
+    if _effective_capabilities():
+        clear_bounding_set()
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = ctypes.create_string_buffer(struct.pack("II", _CAPABILITY_VERSION_3, 0), 8)
     nothing = ctypes.create_string_buffer(24)

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import binder, frames, landlock, privileges, seccomp, session_init
 from .syscalls import (
@@ -43,7 +43,7 @@ from .syscalls import (
 
 _REQUEST_SECONDS = 10.0
 _FIRST_FREE = 300  # above every place: five, and an input file and its mount each
-_STDERR, _CONTROL, _CONNECTION = 2, 3, 4
+_STDERR, CONTROL, CONNECTION = 2, 3, 4
 _PAGE = 4096
 _COPY_LIMIT_BYTES = 256 << 20
 _HOSTNAME = b"sandbox"
@@ -99,18 +99,28 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         connection.setblocking(True)
         mounts = _become_user([entry["path"] for entry in request["inputs"]], files, world, user)
         # Reassigned, so that an error below is told through the socket's new place.
-        connection = _settle(connection, [control, stdout, stderr], [*files, *mounts])
+        connection = settle(connection, [control, stdout, stderr], [*files, *mounts])
         _wall_in(request["inputs"], [found is not None for found in mounts], request["limits"], world)
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        memory = request["limits"]["memory_bytes"]
-        control_socket = socket.socket(fileno=_CONTROL)
-        session_init.run(connection, control_socket, scratch, memory_bytes=memory, seed=request["seed"])
+        begin(connection, scratch, request)
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
-        text = "".join(traceback.format_exception(error))[-2000:]
-        try:
-            frames.send(connection, {"event": "failed", "error": text})
-        except OSError:
-            os._exit(2)  # the host is gone, and nobody is left to tell
+        fail(connection, error)
+
+
+def begin(connection: socket.socket, scratch: int, request: Mapping[str, Any]) -> NoReturn:
+    """Become the session's init; the walls stand and the descriptors are in their places."""
+    memory = request["limits"]["memory_bytes"]
+    control = socket.socket(fileno=CONTROL)
+    session_init.run(connection, control, scratch, memory_bytes=memory, seed=request["seed"])
+
+
+def fail(connection: socket.socket, error: BaseException) -> NoReturn:
+    """Tell the host why there is no session, and end."""
+    text = "".join(traceback.format_exception(error))[-2000:]
+    try:
+        frames.send(connection, {"event": "failed", "error": text})
+    except OSError:
+        os._exit(2)  # the host is gone, and nobody is left to tell
     os._exit(1)
 
 
@@ -138,8 +148,18 @@ def _wall_in(
     _mount_disks(limits, world)
     _mount_inputs(inputs, bound)
     checked(int(LIBC.sethostname(_HOSTNAME, len(_HOSTNAME))), "sethostname")
+    close_walls(limits, world.data_bytes)
+
+
+def close_walls(limits: Mapping[str, int], data_bytes: int) -> None:
+    """Take the last steps, after which this process can only do what generated code may.
+
+    Args:
+        limits: of the session.
+        data_bytes: private memory that is reserved already; it is not charged to the session.
+    """
     os.chdir(_SCRATCH)
-    _limit(limits, world)
+    set_limits(limits, data_bytes)
     # From the widest power to the narrowest: each step needs what the next removes.
     privileges.drop_all_capabilities()
     devices = ("/dev/null", "/dev/zero", "/dev/full")
@@ -147,7 +167,7 @@ def _wall_in(
     seccomp.install()
 
 
-def _settle(connection: socket.socket, streams: Sequence[int], others: Sequence[int | None]) -> socket.socket:
+def settle(connection: socket.socket, streams: Sequence[int], others: Sequence[int | None]) -> socket.socket:
     """Put the descriptors in their places and close every other one.
 
     0 null, 1 stdout, 2 stderr, 3 control, 4 connection, then the others in their order (the null device
@@ -167,7 +187,7 @@ def _settle(connection: socket.socket, streams: Sequence[int], others: Sequence[
     for place, descriptor in enumerate(high):
         os.dup2(descriptor, place, inheritable=place <= _STDERR)
     os.closerange(len(high), os.sysconf("SC_OPEN_MAX"))
-    return socket.socket(fileno=_CONNECTION)
+    return socket.socket(fileno=CONNECTION)
 
 
 def _mount_disks(limits: Mapping[str, int], world: World) -> None:
@@ -201,7 +221,7 @@ def _mount_disks(limits: Mapping[str, int], world: World) -> None:
 
 def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) -> None:
     """Show the input files, read-only. Those that could not be bound are copied into memory."""
-    first_file = _CONNECTION + 1
+    first_file = CONNECTION + 1
     first_mount = first_file + len(inputs)
     if inputs:
         folder = Path(_SCRATCH, "inputs")
@@ -235,7 +255,8 @@ def _copy(descriptor: int, target: Path) -> None:
     target.chmod(0o444)
 
 
-def _limit(limits: Mapping[str, int], world: World) -> None:
+def set_limits(limits: Mapping[str, int], data_bytes: int) -> None:
+    """Set the resource limits that hold for each process; for `data_bytes` see `World`."""
     Path("/proc/self/oom_score_adj").write_text(_KILL_FIRST)
     privileges.limit(resource.RLIMIT_CORE, 0)
     # At the soft limit the code ends by SIGXCPU, which tells why; SIGKILL follows if it catches that.
@@ -248,4 +269,4 @@ def _limit(limits: Mapping[str, int], world: World) -> None:
     privileges.limit(resource.RLIMIT_SIGPENDING, 256)
     # A single process that asks for too much gets a MemoryError and keeps its variables; the sum over
     # all processes is for the watchdog of session init.
-    privileges.limit(resource.RLIMIT_DATA, limits["memory_bytes"] + world.data_bytes)
+    privileges.limit(resource.RLIMIT_DATA, limits["memory_bytes"] + data_bytes)

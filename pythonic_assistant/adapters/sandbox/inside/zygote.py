@@ -8,21 +8,18 @@ by whatever cause, is the end of all of them. Neither runs generated code.
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import select
 import signal
-import site
 import socket
 import struct
-import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import binder, frames, landlock, privileges, root, session
+from . import binder, frames, landlock, preload, privileges, root, session
 from .syscalls import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -140,25 +137,12 @@ def _watch(child: int, status: socket.socket, outer: socket.socket, *, privilege
 
 
 def _warm_up(settings: Settings, slots: privileges.Slots | None, inner: socket.socket) -> session.World:
-    sys.path[:] = [path for path in sys.path if Path(path).exists()] + list(settings.site_packages)
-    site.setquit()
-    site.sethelper()
-    sys.dont_write_bytecode = True
-    importlib.invalidate_caches()
-    for name in settings.preload:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not name.startswith(error.name):
-                raise
+    preload.import_all(settings.site_packages, settings.preload)
     caches = {
         path.name: path.read_bytes()
         for path in sorted(Path(os.environ["MPLCONFIGDIR"]).glob("*.json"))
         if path.is_file()
     }
-    threads = list(Path("/proc/self/task").iterdir())
-    if len(threads) != 1:  # a fork would lose the others, whatever they hold
-        raise RuntimeError(f"the preloaded packages started {len(threads) - 1} threads")
     hidden = tuple(
         path
         for path in dict.fromkeys(place for p in settings.python_paths for place in (p, os.path.realpath(p)))
