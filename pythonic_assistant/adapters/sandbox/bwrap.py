@@ -138,6 +138,7 @@ class BwrapLauncher:
                 "preload": PRELOAD,
                 "become": user is not None,
                 "folder": shape.folder is not None,
+                "packages": None if self._packages is None else str(self._packages),
             }
             for name, value in ENVIRONMENT.items():
                 words += ["--setenv", name, value]

@@ -27,6 +27,11 @@ def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits) -> str:
             "session (memory_bytes, scratch files included). The session and its variables are gone: work "
             "in smaller pieces."
         )
+    if why == "inodes":
+        return (
+            f"The code made more than {limits.inodes:,} files and folders, the limit of a session (inodes). "
+            "The session and its variables are gone: write fewer files."
+        )
     status = end.get("status")
     if not isinstance(status, int):
         return "The session was ended by its host."

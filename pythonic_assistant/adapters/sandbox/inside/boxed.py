@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import traceback
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ from .syscalls import PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
 
 _SCRATCH = "/scratch"
 _OWN = (_SCRATCH, "/tmp", "/dev/shm")  # noqa: S108
+_ALREADY_THERE = 64  # the disks' own folders, the interpreter's places below /tmp, matplotlib's caches
 _STREAMS = 4  # connection, control, stdout, stderr
 
 
@@ -33,6 +35,7 @@ class Settings:
         site_packages, preload: see `preload.import_all`.
         become: whether to turn from the namespace's root into the session's user first.
         folder: whether `/scratch` is a read-only folder of the host.
+        packages: folder of additional packages, of which `current/` is put on the path last; or None.
     """
 
     job: int
@@ -40,6 +43,7 @@ class Settings:
     preload: tuple[str, ...]
     become: bool
     folder: bool
+    packages: str | None = None
 
 
 def main(argument: str) -> NoReturn:
@@ -63,6 +67,11 @@ def main(argument: str) -> NoReturn:
     except (EOFError, OSError):
         os._exit(0)  # never needed
     job.close()
+    if settings.packages is not None:
+        # Looked up now: what was added since the box was prepared is found as well.
+        current = os.path.realpath(f"{settings.packages}/current")
+        if os.path.isdir(current):  # noqa: PTH112
+            sys.path.append(current)
     _run(request, descriptors)
 
 
@@ -82,6 +91,7 @@ def _run(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
         privileges.limit(resource.RLIMIT_NPROC, limits["processes"] + 2)  # init and REPL come on top
         session.close_walls(limits, data_bytes)
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        session.begin(connection, scratch, request)
+        # A disk that bwrap makes has no limit of its own; what is there already is not the code's.
+        session.begin(connection, scratch, request, inodes=limits["inodes"] + _ALREADY_THERE)
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
         session.fail(connection, error)

@@ -107,11 +107,20 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         fail(connection, error)
 
 
-def begin(connection: socket.socket, scratch: int, request: Mapping[str, Any]) -> NoReturn:
-    """Become the session's init; the walls stand and the descriptors are in their places."""
+def begin(
+    connection: socket.socket, scratch: int, request: Mapping[str, Any], *, inodes: int | None = None
+) -> NoReturn:
+    """Become the session's init; the walls stand and the descriptors are in their places.
+
+    Args:
+        connection: to the host.
+        scratch: the scratch folder.
+        request: of the host.
+        inodes: see `session_init.run`.
+    """
     memory = request["limits"]["memory_bytes"]
     control = socket.socket(fileno=CONTROL)
-    session_init.run(connection, control, scratch, memory_bytes=memory, seed=request["seed"])
+    session_init.run(connection, control, scratch, memory_bytes=memory, seed=request["seed"], inodes=inodes)
 
 
 def fail(connection: socket.socket, error: BaseException) -> NoReturn:

@@ -17,14 +17,20 @@ from . import frames, repl
 from .syscalls import PR_SET_DUMPABLE, prctl
 
 _SAMPLE_MILLISECONDS = 100
-_DISKS = ("/scratch", "/dev/shm")  # noqa: S108
+_DISKS = ("/scratch", "/tmp", "/dev/shm")  # noqa: S108  (the first two may be one)
 _NICENESS = 5  # the host's event loop goes first
 _BROKEN = 70  # EX_SOFTWARE, sysexits.h
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM)
 
 
 def run(
-    connection: socket.socket, control: socket.socket, scratch: int, *, memory_bytes: int, seed: int | None
+    connection: socket.socket,
+    control: socket.socket,
+    scratch: int,
+    *,
+    memory_bytes: int,
+    seed: int | None,
+    inodes: int | None = None,
 ) -> NoReturn:
     """Start the REPL and look after it; the end of this process is the end of the session.
 
@@ -34,6 +40,7 @@ def run(
         scratch: the scratch folder, for the host to read results from.
         memory_bytes: limit of all processes and disks together.
         seed: see `repl.main`.
+        inodes: limit of files and folders, where the disks themselves have none.
     """
     prctl(PR_SET_DUMPABLE, 0)
     child = os.fork()
@@ -48,7 +55,7 @@ def run(
     os.dup2(0, 2)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    end = _watch(connection, code, child, memory_bytes)
+    end = _watch(connection, code, child, memory_bytes, inodes)
     try:
         frames.send(connection, end)
     except OSError:
@@ -69,7 +76,9 @@ def _be_repl(connection: socket.socket, control: socket.socket, scratch: int, se
         os._exit(_BROKEN)
 
 
-def _watch(connection: socket.socket, code: int, child: int, memory_bytes: int) -> dict[str, object]:
+def _watch(
+    connection: socket.socket, code: int, child: int, memory_bytes: int, inodes: int | None
+) -> dict[str, object]:
     poll = select.poll()
     poll.register(connection, select.POLLIN)  # the host never writes: readable means closed
     poll.register(code, select.POLLIN)
@@ -87,6 +96,9 @@ def _watch(connection: socket.socket, code: int, child: int, memory_bytes: int) 
         if used > memory_bytes:
             os.kill(child, signal.SIGKILL)
             return {"event": "end", "why": "memory", "peak_bytes": peak}
+        if inodes is not None and _used_inodes() > inodes:
+            os.kill(child, signal.SIGKILL)
+            return {"event": "end", "why": "inodes", "peak_bytes": peak}
         if connection.fileno() in ready:
             return {"event": "end", "why": "host gone", "peak_bytes": peak}
 
@@ -106,14 +118,21 @@ def _reap(child: int) -> int | None:
 
 def _used_bytes(*, exact: bool = False) -> int:
     """Return the private memory of all processes but this one, and what the disks hold."""
-    total = 0
-    for disk in _DISKS:
-        space = os.statvfs(disk)
-        total += (space.f_blocks - space.f_bfree) * space.f_frsize
+    total = sum((space.f_blocks - space.f_bfree) * space.f_frsize for space in _spaces())
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdigit() and name != "1":
             total += _used_by(name, exact=exact)
     return total
+
+
+def _used_inodes() -> int:
+    return sum(space.f_files - space.f_ffree for space in _spaces())
+
+
+def _spaces() -> list[os.statvfs_result]:
+    """Return what each disk holds, none of them twice."""
+    found = {os.stat(disk).st_dev: disk for disk in _DISKS}  # noqa: PTH116
+    return [os.statvfs(disk) for disk in found.values()]
 
 
 def _used_by(process: str, *, exact: bool) -> int:
