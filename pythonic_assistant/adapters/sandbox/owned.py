@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits
@@ -20,6 +21,11 @@ class OwnedSandbox(NamespaceSandbox):
     def __init__(self, zygote: ZygoteProcess, *, collect_limits: CollectLimits | None = None) -> None:
         super().__init__(zygote.socket_path, collect_limits=collect_limits)
         self._zygote = zygote
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What the zygote tells about its walls: see `details.details_of`."""
+        return self._zygote.details
 
     async def wait_lost(self) -> NoReturn:
         """Wait until no session can be had any more. See `ZygoteProcess.wait_lost`.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits
+from pythonic_assistant.adapters.sandbox.details import details_of
 from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_inputs
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.session import Handles, NamespaceSession
@@ -27,7 +28,7 @@ _LIMITS = SandboxLimits()
 
 
 class NamespaceSandbox:
-    """Sessions in namespaces of their own, forked from a zygote.
+    """Sessions forked from a zygote, in namespaces of their own or behind Landlock.
 
     Args:
         socket_path: where the zygote listens.
@@ -37,11 +38,17 @@ class NamespaceSandbox:
     def __init__(self, socket_path: Path, *, collect_limits: CollectLimits | None = None) -> None:
         self._path = socket_path
         self._collect_limits = collect_limits or CollectLimits()
+        self._details: Mapping[str, str | int] = {}
 
     @property
-    def tier(self) -> Literal["namespaces"]:
-        """What isolates."""
-        return "namespaces"
+    def tier(self) -> str:
+        """What isolates: "namespaces" or "landlock". Known from the first session on."""
+        return str(self.details.get("tier", "namespaces"))
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What the zygote told about its walls with the last session: see `details.details_of`."""
+        return self._details
 
     @property
     def socket_path(self) -> Path:
@@ -116,6 +123,7 @@ class NamespaceSandbox:
             except frames.FrameError as error:
                 raise SandboxUnavailableError("The sandbox's zygote sent an unreadable message.") from error
             _ensure_ready(answer, descriptors)
+            self._details = details_of(answer)
         except BaseException:
             init.close()
             control.close()

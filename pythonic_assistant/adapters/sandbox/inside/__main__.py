@@ -5,12 +5,14 @@ of the adapter, and would need the project on `sys.path`.
 """
 
 import importlib.util
+import json
 import os
 import pathlib
 import sys
 
 _HERE = pathlib.Path(__file__).resolve().parent
 _NAME = "_sandbox_inside"
+_ZYGOTES = {"namespaces": "zygote", "landlock": "bare_zygote"}
 
 
 def main() -> None:
@@ -24,7 +26,8 @@ def main() -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules[_NAME] = package
     spec.loader.exec_module(package)
-    importlib.import_module(f"{_NAME}.zygote").main(sys.argv[1])
+    settings = json.loads(sys.argv[1])
+    importlib.import_module(f"{_NAME}.{_ZYGOTES[settings['tier']]}").main(settings)
 
 
 main()

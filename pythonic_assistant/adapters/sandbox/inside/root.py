@@ -24,8 +24,8 @@ from .syscalls import (
     unmount,
 )
 
-# Never all of /etc: it holds passwords and private keys.
-_SYSTEM = (
+# What Python and its packages need of a system. Never all of /etc: it holds passwords and private keys.
+SYSTEM = (
     "/usr",
     "/bin",
     "/sbin",
@@ -81,7 +81,7 @@ def build(python_paths: Iterable[str]) -> None:
     temporary = new + _STAGE
     os.makedirs(temporary)  # noqa: PTH103
     mount("tmpfs", temporary, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m")
-    for path in _SYSTEM:
+    for path in SYSTEM:
         _show(path, path)
     for path, real in resolved.items():
         for place in dict.fromkeys((path, real)):
