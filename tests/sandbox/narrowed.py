@@ -29,10 +29,10 @@ _EPERM = 1
 
 def refuse(names: list[str]) -> None:
     """Refuse some calls with EPERM from now on, in this process and all that it starts."""
-    code = seccomp._Program()
+    code = seccomp.Program()
     code.load(seccomp._NR)
     for name in names:
-        code.answer_if(seccomp._JUMP_EQUAL, CALLS[name][_COLUMN], seccomp._ERRNO | _EPERM)
+        code.answer_if(seccomp.JUMP_EQUAL, CALLS[name][_COLUMN], seccomp._ERRNO | _EPERM)
     code.answer(seccomp._ALLOW)
     instructions, count = code.assembled()
     buffer = ctypes.create_string_buffer(instructions, len(instructions))

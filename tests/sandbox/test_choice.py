@@ -58,6 +58,8 @@ def test_a_host_without_any_tier_is_told_what_each_lacks_and_each_fix() -> None:
         assert f"\n  {tier}: " in said
     assert "bwrap: A box did not start: bwrap: " in said, "its own complaint is missing"
     assert "Do ONE of these:\n  (a) " in said
+    assert "Landlock is missing or switched off" in said
+    assert "`lsm=` list" in said
     assert "deploy/" in said
     assert "unsafe" not in said
 
@@ -114,3 +116,16 @@ async def test_other_systems_are_shown_the_container_way(
     with pytest.raises(SandboxUnavailableError, match=rf"{name}.*deploy/"):
         async with open_sandbox():
             pytest.fail("it started")
+
+
+def test_where_nothing_may_make_namespaces_landlock_is_left() -> None:
+    said = narrowed("auto", "unshare", "mount")
+    if said.startswith("REFUSED"):
+        # Root's sessions have users of their own, who have to be able to reach the interpreter.
+        assert os.geteuid() == 0
+        assert "the users of sessions cannot read" in said, said
+        return
+    assert said.startswith("TIER landlock\nNOTE Code is isolated by tier landlock"), said
+    assert "namespaces: Failed at:" in said
+    assert "bwrap: A box did not start:" in said
+    assert said.endswith("GOT 42\n")

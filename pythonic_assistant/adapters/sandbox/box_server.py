@@ -65,6 +65,11 @@ class BoxServer(Generic[ShapeT]):
         return self._listening.path
 
     @property
+    def details(self) -> Mapping[str, str | int]:
+        """What a box tells about its walls: see `details.details_of`."""
+        return self._pool.details if self._pool else {}
+
+    @property
     def prepared(self) -> int:
         """How many boxes wait for a request."""
         return self._pool.prepared if self._pool else 0

@@ -133,6 +133,7 @@ class BwrapLauncher:
                 passed += [lend(told), lend(block)]
                 words += ["--info-fd", str(told), "--userns-block-fd", str(block)]
             settings = {
+                "tier": self.tier,
                 "job": job.fileno(),
                 "site_packages": interpreter.site_packages(),
                 "preload": PRELOAD,
@@ -143,7 +144,7 @@ class BwrapLauncher:
             for name, value in ENVIRONMENT.items():
                 words += ["--setenv", name, value]
             start = f"{bwrap_command.INSIDE_SHOWN}/__main__.py"
-            command = [sys.executable, "-I", "-S", start, json.dumps(settings), "boxed"]
+            command = [sys.executable, "-I", "-S", start, json.dumps(settings)]
             try:
                 # Started on this thread on purpose: the kernel ends bwrap with the thread that started it.
                 process = subprocess.Popen(

@@ -74,16 +74,12 @@ def _of(
     tier: Tier, socket_path: Path | None, options: SandboxOptions
 ) -> AbstractAsyncContextManager[OwnedSandbox]:
     match tier:
-        case "namespaces":
-            return zygote_sandbox(socket_path, collect_limits=options.collect_limits)
+        case "namespaces" | "landlock" | "unsafe":
+            return zygote_sandbox(socket_path, tier=tier, collect_limits=options.collect_limits)
         case "bwrap":
             from pythonic_assistant.adapters.sandbox.bwrap import bwrap_sandbox
 
             return bwrap_sandbox(socket_path, options)
-        case "landlock":
-            raise SandboxUnavailableError("This version has no tier landlock.")
-        case "unsafe":
-            raise SandboxUnavailableError("This version has no tier unsafe.")
 
 
 def _note(tier: Tier, refused: Sequence[tuple[Tier, SandboxUnavailableError]]) -> str:

@@ -17,6 +17,13 @@ _APPARMOR_FIX = (
     "apparmor`, which lets bwrap make the namespaces; or, for every programme of the host, "
     "`sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
 )
+# By the steps that only the zygote of tier landlock takes.
+_LANDLOCK_FIXES = {
+    "landlock": "use Linux 6.2 or newer (6.12 or newer is best) with `landlock` in the kernel's `lsm=` list",
+    "privileges": "run the worker as an ordinary user, or give it the capabilities that are named",
+    "reach": "install Python and its packages where everybody may read them, or run as an ordinary user",
+    "scratch": "let the worker write in its folder for temporary files (TMPDIR)",
+}
 
 
 class TierUnavailableError(SandboxUnavailableError):
@@ -61,12 +68,15 @@ def unavailable(stage: str, error: str, number: int | None) -> TierUnavailableEr
         error: what failed.
         number: its errno, where there is one.
     """
+    failed = f"Failed at: {stage} ({error})."
+    if stage in _LANDLOCK_FIXES:
+        return TierUnavailableError([failed], [_LANDLOCK_FIXES[stage]])
     missing, fixes = _of_host(number)
     if stage == "preload":
         fixes.append("install the packages of requirements.lock again: a preloaded one does not import")
     elif not fixes:
         fixes.append("allow unprivileged user namespaces, or run the worker as root with CAP_SYS_ADMIN")
-    return TierUnavailableError([f"Failed at: {stage} ({error}).", *missing], fixes)
+    return TierUnavailableError([failed, *missing], fixes)
 
 
 def bwrap_unavailable(what: str, *, installed: bool = True) -> TierUnavailableError:

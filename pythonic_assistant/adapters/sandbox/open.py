@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     from pythonic_assistant.adapters.sandbox.collect import CollectLimits
     from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
     from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
+    from pythonic_assistant.adapters.sandbox.zygote_process import ZygoteTier
 
 
 @asynccontextmanager
 async def zygote_sandbox(
-    socket_path: Path | None = None, *, probe: bool = True, collect_limits: CollectLimits | None = None
+    socket_path: Path | None = None,
+    *,
+    tier: ZygoteTier = "namespaces",
+    probe: bool = True,
+    collect_limits: CollectLimits | None = None,
 ) -> AsyncGenerator[OwnedSandbox, None]:
     """Start a zygote, prove that it isolates, and end it with everything in it on leaving.
 
     Args:
         socket_path: where runners will find the zygote; by default in a fresh folder of our own.
+        tier: what isolates; "landlock" is for hosts that allow no namespaces, "unsafe" isolates nothing.
         probe: whether the walls are tried before anything else runs (about 0.1 s).
         collect_limits: caps on the files taken out of a session.
 
@@ -37,13 +43,13 @@ async def zygote_sandbox(
     """
     ensure_linux()
     from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
-    from pythonic_assistant.adapters.sandbox.probe import ensure_isolated
+    from pythonic_assistant.adapters.sandbox.probe import ensure_isolated, ensure_works
     from pythonic_assistant.adapters.sandbox.zygote_process import ZygoteProcess
 
-    async with ZygoteProcess(socket_path) as zygote:
-        sandbox = OwnedSandbox(zygote, collect_limits=collect_limits)
+    async with ZygoteProcess(socket_path, tier=tier) as zygote:
+        sandbox = OwnedSandbox(zygote, tier=tier, collect_limits=collect_limits)
         if probe:
-            await ensure_isolated(sandbox)
+            await (ensure_works(sandbox) if tier == "unsafe" else ensure_isolated(sandbox))
         yield sandbox
 
 

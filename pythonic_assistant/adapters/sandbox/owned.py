@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -15,6 +16,11 @@ class Source(Protocol):
     @property
     def socket_path(self) -> Path:
         """Where sessions are asked for."""
+        ...
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What it knows about its walls: see `details.details_of`."""
         ...
 
     async def wait_lost(self) -> NoReturn:
@@ -40,6 +46,11 @@ class OwnedSandbox(NamespaceSandbox):
         super().__init__(source.socket_path, tier=tier, collect_limits=collect_limits)
         self._source = source
         self.note = ""
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What the source tells about its walls: see `details.details_of`."""
+        return self._source.details
 
     async def wait_lost(self) -> NoReturn:
         """Wait until no session can be had any more. See `ZygoteProcess.wait_lost`.

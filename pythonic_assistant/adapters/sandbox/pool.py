@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from pythonic_assistant.adapters.sandbox.box import Box
+from pythonic_assistant.adapters.sandbox.details import details_of
 from pythonic_assistant.domain.errors import SandboxUnavailableError
 
 _PAUSE_SECONDS = 0.5
@@ -60,6 +61,9 @@ class BoxPool(Generic[ShapeT]):
         folder: where the folders of boxes are made.
         size: how many of the usual shape are kept prepared.
         usual: the shape that most requests have.
+
+    Attributes:
+        details: what the last box told about its walls: see `details.details_of`.
     """
 
     def __init__(self, launcher: Launcher[ShapeT], folder: Path, *, size: int, usual: ShapeT) -> None:
@@ -73,6 +77,7 @@ class BoxPool(Generic[ShapeT]):
         # Importing keeps a core busy: more at once would only make each of them late.
         self._starting = asyncio.Semaphore(max(2, os.cpu_count() or 1))
         self._waiting = 0
+        self.details: Mapping[str, str | int] = {}
         self._wanted = asyncio.Event()
 
     @property
@@ -81,7 +86,7 @@ class BoxPool(Generic[ShapeT]):
         return len(self._ready)
 
     async def start(self) -> None:
-        """Prepare the first box, which shows whether this host can.
+        """Prepare the first box, which shows whether this host can, and what its walls are.
 
         Raises:
             SandboxUnavailableError: it cannot.
@@ -149,7 +154,7 @@ class BoxPool(Generic[ShapeT]):
             self._all.add(box)
             box.when_ended(lambda: self._forget(box))
             try:
-                await box.ready()
+                self.details = details_of(await box.ready())
             except BaseException:
                 box.kill()
                 raise

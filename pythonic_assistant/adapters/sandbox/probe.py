@@ -30,14 +30,13 @@ def read_secret():
     return pathlib.Path(GIVEN["secret"]).read_text()
 
 def read_environment():
-    found = [
-        path
-        for path in pathlib.Path("/proc").glob("[0-9]*/environ")
-        if hashlib.sha256(path.read_bytes()).hexdigest() == GIVEN["environment"]
-    ]
-    if not found:
-        raise OSError("not found")
-    return str(found[0])
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if hashlib.sha256(path.read_bytes()).hexdigest() == GIVEN["environment"]:
+                return str(path)
+        except OSError:  # this one is closed, or has just ended; another may be open
+            continue
+    raise OSError("not found")
 
 def connect():
     with socket.create_connection(("127.0.0.1", GIVEN["port"]), timeout=1):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits
+from pythonic_assistant.adapters.sandbox.details import details_of
 from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_inputs
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.session import Handles, NamespaceSession
@@ -43,11 +44,17 @@ class NamespaceSandbox:
         self._tier = tier
         self._patience = _OPEN_COLD_SECONDS if tier == "bwrap" else _OPEN_SECONDS
         self._collect_limits = collect_limits or CollectLimits()
+        self._details: Mapping[str, str | int] = {}
 
     @property
     def tier(self) -> str:
         """What isolates."""
         return self._tier
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What the zygote told about its walls with the last session: see `details.details_of`."""
+        return self._details
 
     @property
     def socket_path(self) -> Path:
@@ -122,6 +129,7 @@ class NamespaceSandbox:
             except frames.FrameError as error:
                 raise SandboxUnavailableError("The sandbox's zygote sent an unreadable message.") from error
             _ensure_ready(answer, descriptors)
+            self._details = details_of(answer)
         except BaseException:
             init.close()
             control.close()

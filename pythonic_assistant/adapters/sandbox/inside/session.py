@@ -14,9 +14,10 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from . import binder, frames, landlock, privileges, seccomp, session_init
+from .surroundings import Surroundings
 from .syscalls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -41,11 +42,11 @@ from .syscalls import (
     unshare,
 )
 
-_REQUEST_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
 _FIRST_FREE = 300  # above every place: five, and an input file and its mount each
 _STDERR, CONTROL, CONNECTION = 2, 3, 4
 _PAGE = 4096
-_COPY_LIMIT_BYTES = 256 << 20
+COPY_LIMIT_BYTES = 256 << 20
 _HOSTNAME = b"sandbox"
 _KILL_FIRST = "900"  # when the machine runs out of memory, sessions go before workers
 _QUIET = MS_NOSUID | MS_NODEV
@@ -65,6 +66,7 @@ class World:
         below_tmp: parts of the interpreter that a session's own `/tmp` would hide.
         font_caches: matplotlib's, by file name, so that child processes need not search for fonts.
         data_bytes: private memory that the zygote has reserved; it is not charged to the session.
+        facts: what hosts shall know about the walls.
     """
 
     binder: socket.socket
@@ -73,6 +75,7 @@ class World:
     below_tmp: tuple[str, ...]
     font_caches: Mapping[str, bytes]
     data_bytes: int
+    facts: Mapping[str, str | int]
 
 
 def data_in_use() -> int:
@@ -94,7 +97,7 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        connection.settimeout(_REQUEST_SECONDS)
+        connection.settimeout(REQUEST_SECONDS)
         request, (control, stdout, stderr, *files) = frames.receive(connection, frames.MAX_DESCRIPTORS)
         connection.setblocking(True)
         mounts = _become_user([entry["path"] for entry in request["inputs"]], files, world, user)
@@ -102,34 +105,22 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         connection = settle(connection, [control, stdout, stderr], [*files, *mounts])
         _wall_in(request["inputs"], [found is not None for found in mounts], request["limits"], world)
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        begin(connection, scratch, request)
+        memory = request["limits"]["memory_bytes"]
+        control_socket = socket.socket(fileno=CONTROL)
+        session_init.run(
+            connection,
+            control_socket,
+            scratch,
+            memory_bytes=memory,
+            seed=request["seed"],
+            around=Surroundings(facts=world.facts),
+        )
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
-        fail(connection, error)
-
-
-def begin(
-    connection: socket.socket, scratch: int, request: Mapping[str, Any], *, inodes: int | None = None
-) -> NoReturn:
-    """Become the session's init; the walls stand and the descriptors are in their places.
-
-    Args:
-        connection: to the host.
-        scratch: the scratch folder.
-        request: of the host.
-        inodes: see `session_init.run`.
-    """
-    memory = request["limits"]["memory_bytes"]
-    control = socket.socket(fileno=CONTROL)
-    session_init.run(connection, control, scratch, memory_bytes=memory, seed=request["seed"], inodes=inodes)
-
-
-def fail(connection: socket.socket, error: BaseException) -> NoReturn:
-    """Tell the host why there is no session, and end."""
-    text = "".join(traceback.format_exception(error))[-2000:]
-    try:
-        frames.send(connection, {"event": "failed", "error": text})
-    except OSError:
-        os._exit(2)  # the host is gone, and nobody is left to tell
+        text = "".join(traceback.format_exception(error))[-2000:]
+        try:
+            frames.send(connection, {"event": "failed", "error": text})
+        except OSError:
+            os._exit(2)  # the host is gone, and nobody is left to tell
     os._exit(1)
 
 
@@ -157,18 +148,8 @@ def _wall_in(
     _mount_disks(limits, world)
     _mount_inputs(inputs, bound)
     checked(int(LIBC.sethostname(_HOSTNAME, len(_HOSTNAME))), "sethostname")
-    close_walls(limits, world.data_bytes)
-
-
-def close_walls(limits: Mapping[str, int], data_bytes: int) -> None:
-    """Take the last steps, after which this process can only do what generated code may.
-
-    Args:
-        limits: of the session.
-        data_bytes: private memory that is reserved already; it is not charged to the session.
-    """
     os.chdir(_SCRATCH)
-    set_limits(limits, data_bytes)
+    set_limits(limits, world.data_bytes)
     # From the widest power to the narrowest: each step needs what the next removes.
     privileges.drop_all_capabilities()
     devices = ("/dev/null", "/dev/zero", "/dev/full")
@@ -236,10 +217,10 @@ def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) ->
         folder = Path(_SCRATCH, "inputs")
         folder.mkdir()
         sizes = [os.fstat(first_file + i).st_size for i, made in enumerate(bound) if not made]
-        if sum(sizes) > _COPY_LIMIT_BYTES:
+        if sum(sizes) > COPY_LIMIT_BYTES:
             raise OSError(
                 f"this kernel cannot bind the input files, and {sum(sizes):,} bytes are more than the "
-                f"{_COPY_LIMIT_BYTES:,} that may be copied into memory"
+                f"{COPY_LIMIT_BYTES:,} that may be copied into memory"
             )
         room = sum(size + 2 * _PAGE for size in sizes) + (len(inputs) + 4) * _PAGE
         mount("tmpfs", str(folder), "tmpfs", _QUIET | MS_NOEXEC, f"mode=755,size={room}")
@@ -249,13 +230,14 @@ def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) ->
                 target.touch()
                 attach_mount(first_mount + index, str(target))
             else:
-                _copy(first_file + index, target)
+                copy_file(first_file + index, target)
         attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
         set_mount_attributes(str(folder), attributes)
     os.closerange(first_file, first_mount + len(inputs))
 
 
-def _copy(descriptor: int, target: Path) -> None:
+def copy_file(descriptor: int, target: Path) -> None:
+    """Copy an open file, from its beginning, into one that everybody may read."""
     offset = 0
     with target.open("wb") as copy:
         while chunk := os.pread(descriptor, 1 << 20, offset):
