@@ -33,7 +33,7 @@ def want_bubblewrap() -> None:
     trouble = apt_install("bubblewrap", "bubblewrap, for the sandbox")
     if trouble is not None:
         sys.stderr.write(
-            f"{trouble}The tests of the sandbox's tier bwrap need bubblewrap and will fail without it: install "
+            f"{trouble}The tests of the sandbox's tier bwrap fail without bubblewrap: install "
             "it with this system's package manager.\n"
         )
 
