@@ -6,6 +6,13 @@ import errno
 from pathlib import Path
 
 _PROC = Path("/proc")
+# Steps of tier "landlock", whose errors say themselves what to change.
+_OWN_WORDS = {
+    "privileges": "",
+    "landlock": " Use Linux 6.12 or newer, with landlock in the list of the kernel option lsm=.",
+    "scratch": "",
+    "reach": "",
+}
 
 
 def _setting(name: str) -> str | None:
@@ -27,6 +34,9 @@ def unavailable(stage: str, error: str, number: int | None) -> str:
         error: what failed.
         number: its errno, where there is one.
     """
+    if stage in _OWN_WORDS:
+        text = error.removeprefix("OSError: ").removeprefix("_sandbox_inside.scratch.ScratchError: ")
+        return f"This host cannot isolate generated code, so none will be run: {text}.{_OWN_WORDS[stage]}"
     lines = [f"This host cannot isolate generated code, so none will be run. Failed at: {stage} ({error})."]
     fixes: list[str] = []
     if _setting("kernel/apparmor_restrict_unprivileged_userns") == "1":

@@ -94,7 +94,7 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         _limit(limits, world, user)
         privileges.drop_all_capabilities(user)
         os.chdir(places.scratch)
-        usage = Usage(places.all, limits, user)
+        usage = Usage(places.all, limits)
 
         def wall_in() -> None:
             os.close(_LIFELINE)

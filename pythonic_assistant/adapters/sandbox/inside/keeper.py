@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -69,7 +70,7 @@ class Keeper:
         prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a dead init leaves comes here
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _woken)  # ignored, nobody would be woken
         for descriptor in (woken, self.status.fileno(), self.requests.fileno()):
             self._poll.register(descriptor, select.POLLIN)
         self._reap()  # who ended before we listened
@@ -154,6 +155,10 @@ class Keeper:
                 os.waitpid(ended.si_pid, 0)
         scratch.remove(self.folder)
         os._exit(0)
+
+
+def _woken(number: int, frame: types.FrameType | None) -> None:
+    """Nothing is done here; the descriptor that was written to tells the loop."""
 
 
 def _kill_session(process: int) -> None:
