@@ -52,12 +52,14 @@ class Keeper:
 
     Args:
         child: the zygote's other half, which forks them.
+        vital: processes whose end is the end of all.
         status: to the owner; its end is the end of all.
         requests: where sessions register.
         folder: holds the folders of all sessions.
     """
 
     child: int
+    vital: frozenset[int]
     status: socket.socket
     requests: socket.socket
     folder: Path
@@ -111,7 +113,7 @@ class Keeper:
                 return
             if ended is None:
                 return
-            if ended.si_pid == self.child:
+            if ended.si_pid in self.vital:
                 self._end_all()
             _kill_group(ended.si_pid)  # nothing happens if it was no init, and so no leader
             os.waitpid(ended.si_pid, 0)
