@@ -73,6 +73,12 @@ def _session_folders(path: Path) -> list[str]:
     return sorted(name for name in os.listdir(path.parents[1]) if name not in ("lock", "zygote"))
 
 
+async def _at_rest(zygote: ZygoteProcess) -> int:
+    """Wait until what earlier tests closed is gone; only the half that forks is left."""
+    await _until(lambda: len(_descendants(zygote.pid)) == 1, 10)
+    return 1
+
+
 async def _owner() -> tuple[subprocess.Popen[str], Path, list[int]]:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER],
@@ -116,7 +122,7 @@ async def test_killed_keeper_leaves_no_process_and_the_next_start_removes_its_fo
 
 
 async def test_killed_init_takes_its_session_along(newest: ZygoteProcess, sandbox: NamespaceSandbox) -> None:
-    before = len(_descendants(newest.pid))
+    before = await _at_rest(newest)
     async with await sandbox.open() as session:
         init = int((await session.execute("import os; os.getppid()", timeout=5)).value)
         running = asyncio.create_task(session.execute(BUSY, timeout=60))
@@ -130,7 +136,7 @@ async def test_killed_init_takes_its_session_along(newest: ZygoteProcess, sandbo
 async def test_processes_cannot_get_away_from_their_session(
     newest: ZygoteProcess, sandbox: NamespaceSandbox
 ) -> None:
-    before = len(_descendants(newest.pid))
+    before = await _at_rest(newest)
     session = await sandbox.open()
     result = await session.execute(
         "import os, signal, time\n"
@@ -154,14 +160,14 @@ async def test_processes_cannot_get_away_from_their_session(
 async def test_hundred_sessions_leave_nothing(newest: ZygoteProcess, sandbox: NamespaceSandbox) -> None:
     async with await sandbox.open() as session:
         path = Path((await session.execute("import os; os.getcwd()", timeout=5)).value.strip("'"))
-    await _until(lambda: _session_folders(path) == [])
+    await _until(lambda: _session_folders(path) == [], 10)
+    processes = await _at_rest(newest)
     descriptors = len(os.listdir(f"/proc/{newest.pid}/fd"))
-    processes = len(_descendants(newest.pid))
     for _ in range(25):
         made = await asyncio.gather(*(sandbox.open() for _ in range(4)))
         await made[0].execute("import os\nos.makedirs('a/b/c'); open('a/f', 'w').close()", timeout=5)
         await asyncio.gather(*(session.close() for session in made))
-    await _until(lambda: _session_folders(path) == [])
+    await _until(lambda: _session_folders(path) == [], 10)
     await _until(lambda: len(_descendants(newest.pid)) == processes)
     assert len(os.listdir(f"/proc/{newest.pid}/fd")) == descriptors
 
@@ -178,7 +184,7 @@ async def test_folders_made_to_stay_are_removed(newest: ZygoteProcess, sandbox: 
     assert result.outcome == "ok", result.error
     path = Path(result.value.strip("'"))
     await session.close()
-    await _until(lambda: _session_folders(path) == [])
+    await _until(lambda: _session_folders(path) == [], 10)
     assert Path("/usr/bin").exists()
 
 

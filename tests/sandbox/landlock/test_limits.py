@@ -37,7 +37,8 @@ async def _ends(sandbox: NamespaceSandbox, limits: SandboxLimits, code: str) -> 
         "kept = [os.open('.', os.O_TMPFILE | os.O_RDWR) for _ in range(5)]\n"
         "for d in kept: os.write(d, os.urandom(3 << 20))\nimport time; time.sleep(9)",
         "import mmap\nmaps = []\nfor n in range(5):\n    f = open(f'f{n}', 'w+b')\n"
-        "    f.write(os.urandom(3 << 20)); f.flush(); maps.append(mmap.mmap(f.fileno(), 0)); os.unlink(f'f{n}')\n"
+        "    f.write(os.urandom(3 << 20)); f.flush(); os.unlink(f.name)\n"
+        "    maps.append(mmap.mmap(f.fileno(), 0))\n"
         # a mapping keeps a descriptor of its own, which can be found and closed
         "    f.close()\nfor d in range(5, 60):\n    try: os.close(d)\n    except OSError: pass\n"
         "import time; time.sleep(9)",

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from . import bare_filter, frames, keeper, landlock, privileges, seccomp, session, session_init
+from . import attendant, bare_filter, frames, keeper, landlock, privileges, seccomp, session, session_init
 from .surroundings import Surroundings
 from .syscalls import PR_SET_CHILD_SUBREAPER, prctl
 from .usage import Usage
 
 _LIFELINE = session.CONNECTION + 1
+_GROUP = _LIFELINE + 1
 _WRITABLE_DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 # Of the code's own process. Entries of /proc that show the host, such as `net` and `mountinfo`, are not.
 _OWN_FACTS = ("cmdline", "comm", "environ", "fd", "limits", "maps", "smaps", "stat", "statm", "status")
@@ -43,6 +44,7 @@ class World:
         landlock: its version.
         font_caches: matplotlib's, by file name, so that child processes need not search for fonts.
         data_bytes: private memory that the zygote has reserved; it is not charged to the session.
+        attendant: where control groups are asked for, or None where they cannot be made.
         facts: what hosts shall know about the walls.
         walled: False in tier "unsafe", which has no walls.
     """
@@ -55,6 +57,7 @@ class World:
     landlock: int
     font_caches: Mapping[str, bytes]
     data_bytes: int
+    attendant: socket.socket | None
     facts: Mapping[str, str | int]
     walled: bool = True
 
@@ -87,23 +90,26 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         request, (control, stdout, stderr, *files) = frames.receive(connection, frames.MAX_DESCRIPTORS)
         connection.setblocking(True)
         _ensure_possible(request, world.facts["tier"])
+        group = None if world.attendant is None else attendant.ask(world.attendant, request["limits"])
         # Reassigned, so that an error below is told through the socket's new place.
-        connection = session.settle(connection, [control, stdout, stderr], [world.lifeline, *files])
+        others = [world.lifeline, session.detached(group), *files]
+        connection = session.settle(connection, [control, stdout, stderr], others)
         places = _make_places(folder, user, world)
-        inputs = tuple(range(_LIFELINE + 1, _LIFELINE + 1 + len(files)))
+        inputs = tuple(range(_GROUP + 1, _GROUP + 1 + len(files)))
         readable = _show_inputs(request["inputs"], inputs, places.scratch, user)
         limits = request["limits"]
         _limit(limits, world, user)
         if world.walled:
             privileges.drop_all_capabilities(user)
         os.chdir(places.scratch)
-        usage = Usage(places.all, limits, user)
+        joined = session.join(_GROUP, asked=group is not None)
+        usage = Usage(places.all, limits)
 
         def wall_in() -> None:
-            os.close(_LIFELINE)
+            joined.leave()
             if world.walled:
                 _wall_in(world, places, readable)
-            os.closerange(_LIFELINE, _LIFELINE + 1 + len(files))
+            os.closerange(_LIFELINE, _GROUP + 1 + len(files))
 
         session_init.run(
             connection,
@@ -117,6 +123,7 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
                 wall_in=wall_in,
                 environment=_environment(places),
                 used_bytes=lambda exact: usage.memory_bytes(exact=exact),
+                out_of_memory=joined.out_of_memory,
                 exceeded=usage.exceeded,
                 leave=_leave,
             ),

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import bare, frames, landlock, privileges, root, scratch, session, zygote
+from . import attendant, bare, cgroup, frames, landlock, privileges, root, scratch, session, zygote
 from .keeper import Keeper
 from .syscalls import (
     CLONE_PARENT,
@@ -52,6 +52,8 @@ def main(given: Mapping[str, Any]) -> NoReturn:
     try:
         if MACHINE not in SUPPORTED_MACHINES:
             raise OSError(f"there is no system call table for {MACHINE}")  # noqa: TRY301
+        groups = cgroup.find()
+        helper, asking = (None, None) if groups is None else attendant.start(groups)
         stage = "privileges"
         walled = settings.tier != "unsafe"
         slots = _slots() if walled else None
@@ -68,7 +70,10 @@ def main(given: Mapping[str, Any]) -> NoReturn:
         inner.close()
         os.close(lifeline)
         os.close(settings.listen)
-        Keeper(child=child, status=status, requests=outer, folder=folder).watch()
+        if asking is not None:
+            asking.close()
+        vital = frozenset({child} if helper is None else {child, helper})
+        Keeper(child=child, vital=vital, status=status, requests=outer, folder=folder).watch()
     outer.close()
     for descriptor in (kept, held):
         os.close(descriptor)
@@ -89,12 +94,13 @@ def main(given: Mapping[str, Any]) -> NoReturn:
             landlock=known,
             font_caches=caches,
             data_bytes=session.data_in_use(),
+            attendant=asking,
             walled=walled,
             facts={
                 "tier": settings.tier,
                 "landlock": known,
                 "users": "slots" if slots else "one",
-                "memory": "watchdog",
+                "memory": zygote.memory_by(groups),
             },
         )
     except BaseException as error:  # noqa: BLE001  (reported to the owner, who raises it)

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -51,12 +52,14 @@ class Keeper:
 
     Args:
         child: the zygote's other half, which forks them.
+        vital: processes whose end is the end of all.
         status: to the owner; its end is the end of all.
         requests: where sessions register.
         folder: holds the folders of all sessions.
     """
 
     child: int
+    vital: frozenset[int]
     status: socket.socket
     requests: socket.socket
     folder: Path
@@ -69,7 +72,7 @@ class Keeper:
         prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a dead init leaves comes here
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _woken)  # ignored, nobody would be woken
         for descriptor in (woken, self.status.fileno(), self.requests.fileno()):
             self._poll.register(descriptor, select.POLLIN)
         self._reap()  # who ended before we listened
@@ -110,7 +113,7 @@ class Keeper:
                 return
             if ended is None:
                 return
-            if ended.si_pid == self.child:
+            if ended.si_pid in self.vital:
                 self._end_all()
             _kill_group(ended.si_pid)  # nothing happens if it was no init, and so no leader
             os.waitpid(ended.si_pid, 0)
@@ -154,6 +157,10 @@ class Keeper:
                 os.waitpid(ended.si_pid, 0)
         scratch.remove(self.folder)
         os._exit(0)
+
+
+def _woken(number: int, frame: types.FrameType | None) -> None:
+    """Nothing is done here; the descriptor that was written to tells the loop."""
 
 
 def _kill_session(process: int) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from . import binder, frames, landlock, privileges, seccomp, session_init
+from . import attendant, binder, cgroup, frames, landlock, privileges, seccomp, session_init
 from .surroundings import Surroundings
 from .syscalls import (
     CLONE_NEWCGROUP,
@@ -43,7 +43,7 @@ from .syscalls import (
 )
 
 REQUEST_SECONDS = 10.0
-_FIRST_FREE = 300  # above every place: five, and an input file and its mount each
+_FIRST_FREE = 300  # above every place: six, and an input file and its mount each
 _STDERR, CONTROL, CONNECTION = 2, 3, 4
 _PAGE = 4096
 COPY_LIMIT_BYTES = 256 << 20
@@ -66,6 +66,7 @@ class World:
         below_tmp: parts of the interpreter that a session's own `/tmp` would hide.
         font_caches: matplotlib's, by file name, so that child processes need not search for fonts.
         data_bytes: private memory that the zygote has reserved; it is not charged to the session.
+        attendant: where control groups are asked for, or None where they cannot be made.
         facts: what hosts shall know about the walls.
     """
 
@@ -75,6 +76,7 @@ class World:
     below_tmp: tuple[str, ...]
     font_caches: Mapping[str, bytes]
     data_bytes: int
+    attendant: socket.socket | None
     facts: Mapping[str, str | int]
 
 
@@ -100,10 +102,12 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         connection.settimeout(REQUEST_SECONDS)
         request, (control, stdout, stderr, *files) = frames.receive(connection, frames.MAX_DESCRIPTORS)
         connection.setblocking(True)
+        group = None if world.attendant is None else attendant.ask(world.attendant, request["limits"])
         mounts = _become_user([entry["path"] for entry in request["inputs"]], files, world, user)
         # Reassigned, so that an error below is told through the socket's new place.
-        connection = settle(connection, [control, stdout, stderr], [*files, *mounts])
+        connection = settle(connection, [control, stdout, stderr], [*files, *mounts, detached(group)])
         _wall_in(request["inputs"], [found is not None for found in mounts], request["limits"], world)
+        joined = join(CONNECTION + 1 + 2 * len(files), asked=group is not None)
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         memory = request["limits"]["memory_bytes"]
         control_socket = socket.socket(fileno=CONTROL)
@@ -113,7 +117,7 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
             scratch,
             memory_bytes=memory,
             seed=request["seed"],
-            around=Surroundings(facts=world.facts),
+            around=Surroundings(facts=world.facts, wall_in=joined.leave, out_of_memory=joined.out_of_memory),
         )
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
         text = "".join(traceback.format_exception(error))[-2000:]
@@ -122,6 +126,45 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         except OSError:
             os._exit(2)  # the host is gone, and nobody is left to tell
     os._exit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """A session's control group, if it has one.
+
+    Attributes:
+        counter: tells how many processes ended for want of memory; None without a group.
+    """
+
+    counter: int | None
+
+    def leave(self) -> None:
+        """Close what is not for the code."""
+        if self.counter is not None:
+            os.close(self.counter)
+
+    def out_of_memory(self) -> bool:
+        """Whether a process ended for want of memory."""
+        return self.counter is not None and cgroup.deaths(self.counter) > 0
+
+
+def join(place: int, *, asked: bool) -> Joined:
+    """Wait until this process is in its control group.
+
+    Args:
+        place: the descriptor at which the attendant answers; closed afterwards.
+        asked: False where nobody was asked, and the descriptor is the null device.
+    """
+    if not asked:
+        os.close(place)
+        return Joined(counter=None)
+    with socket.socket(fileno=place) as channel:
+        return Joined(counter=attendant.answer(channel))
+
+
+def detached(channel: socket.socket | None) -> int | None:
+    """Return the descriptor of a socket, which it owns no more."""
+    return None if channel is None else channel.detach()
 
 
 def _become_user(

@@ -119,9 +119,10 @@ def _watch(
             # Pages shared since the fork are counted once for each process: look again, exactly.
             used = around.used_bytes(True)
         peak = max(peak, used)
-        if status is not None:
+        spent = around.out_of_memory()
+        if status is not None and not spent:
             return {"event": "end", "why": "exit", "status": status, "peak_bytes": peak}
-        if used > memory_bytes:
+        if used > memory_bytes or spent:
             os.kill(child, signal.SIGKILL)
             return {"event": "end", "why": "memory", "peak_bytes": peak}
         if (limit := around.exceeded()) is not None:

@@ -14,6 +14,10 @@ def _nothing() -> str | None:
     return None
 
 
+def _never() -> bool:
+    return False
+
+
 def _leave() -> NoReturn:
     os._exit(0)  # as pid 1 of the session: the kernel ends all others before
 
@@ -28,6 +32,7 @@ class Surroundings:
         wall_in: puts up the last walls, in the process that will run the code; None where they all stand.
         environment: variables of the code, before the usual ones.
         used_bytes: counts memory; told whether exactly, which is slower.
+        out_of_memory: whether the kernel had to end a process for want of memory.
         exceeded: names another limit that is exceeded.
         leave: ends every process of the session.
     """
@@ -37,6 +42,7 @@ class Surroundings:
     wall_in: Callable[[], None] | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     used_bytes: Callable[[bool], int] = memory.in_pid_namespace
+    out_of_memory: Callable[[], bool] = _never
     exceeded: Callable[[], str | None] = _nothing
     leave: Callable[[], NoReturn] = _leave
 

@@ -24,13 +24,11 @@ class Usage:
     Args:
         folders: where they may write.
         limits: of the session, by the names of `SandboxLimits`.
-        user: the session's own user; None where it shares one with other processes of the host.
     """
 
-    def __init__(self, folders: Sequence[str], limits: Mapping[str, int], user: int | None) -> None:
+    def __init__(self, folders: Sequence[str], limits: Mapping[str, int]) -> None:
         self._folders = tuple(folders)
         self._limits = limits
-        self._user = user
         self._disk_due = 0.0
         self._hidden: set[int] = set()
         self._has_children_files = Path(f"/proc/self/task/{os.getpid()}/children").exists()

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import binder, frames, landlock, privileges, root, session
+from . import attendant, binder, cgroup, frames, landlock, privileges, root, session
 from .syscalls import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -84,6 +84,8 @@ def main(given: Mapping[str, Any]) -> NoReturn:
         stage = "machine"
         if MACHINE not in SUPPORTED_MACHINES:
             raise OSError(f"there is no system call table for {MACHINE}")  # noqa: TRY301
+        groups = cgroup.find()
+        helper, asking = (None, None) if groups is None else attendant.start(groups)
         slots = privileges.slots()
         owner = os.geteuid(), os.getegid()
         if slots is not None:
@@ -103,7 +105,9 @@ def main(given: Mapping[str, Any]) -> NoReturn:
     if child:
         inner.close()
         os.close(settings.listen)
-        _watch(child, status, outer, privileged=slots is not None)
+        if asking is not None:
+            asking.close()
+        _watch(child, status, outer, helper, privileged=slots is not None)
     outer.close()
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -113,7 +117,7 @@ def main(given: Mapping[str, Any]) -> NoReturn:
         root.build(settings.python_paths)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         stage = "preload"
-        world = _warm_up(settings, slots, inner)
+        world = _warm_up(settings, slots, inner, asking, groups)
     except BaseException as error:  # noqa: BLE001  (reported to the owner, who raises it)
         refuse(status, stage, error)
     frames.send(status, {"event": "ready", **world.facts})
@@ -134,16 +138,23 @@ def refuse(status: socket.socket, stage: str, error: BaseException) -> NoReturn:
     os._exit(1)
 
 
-def _watch(child: int, status: socket.socket, outer: socket.socket, *, privileged: bool) -> NoReturn:
-    """Serve binding requests until the inner zygote or the owner is gone."""
+def _watch(
+    child: int, status: socket.socket, outer: socket.socket, helper: int | None, *, privileged: bool
+) -> NoReturn:
+    """Serve binding requests until the inner zygote, its helper or the owner is gone."""
     handle = os.pidfd_open(child)
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     poll.register(status, select.POLLIN)  # the owner never writes: readable means closed
     poll.register(outer, select.POLLIN)
+    ends = {handle, status.fileno()}
+    if helper is not None:
+        assistant = os.pidfd_open(helper)
+        ends.add(assistant)
+        poll.register(assistant, select.POLLIN)
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
-        if handle in ready or status.fileno() in ready:
+        if ready & ends:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
             os.waitpid(child, 0)
             os._exit(0)
@@ -178,7 +189,18 @@ def preload(site_packages: Sequence[str], modules: Sequence[str]) -> dict[str, b
     }
 
 
-def _warm_up(settings: Settings, slots: privileges.Slots | None, inner: socket.socket) -> session.World:
+def memory_by(groups: cgroup.Groups | None) -> str:
+    """Return what counts memory, in the words of `details.details_of`."""
+    return "watchdog" if groups is None else f"cgroup v{groups.version}"
+
+
+def _warm_up(
+    settings: Settings,
+    slots: privileges.Slots | None,
+    inner: socket.socket,
+    asking: socket.socket | None,
+    groups: cgroup.Groups | None,
+) -> session.World:
     caches = preload(settings.site_packages, settings.preload)
     hidden = tuple(
         path
@@ -192,11 +214,12 @@ def _warm_up(settings: Settings, slots: privileges.Slots | None, inner: socket.s
         below_tmp=hidden,
         font_caches=caches,
         data_bytes=session.data_in_use(),
+        attendant=asking,
         facts={
             "tier": "namespaces",
             "landlock": landlock.version(),
             "users": "slots" if slots else "one",
-            "memory": "watchdog",
+            "memory": memory_by(groups),
         },
     )
 
