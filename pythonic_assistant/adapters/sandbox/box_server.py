@@ -195,6 +195,7 @@ class BoxServer(Generic[ShapeT]):
     ) -> None:
         streams, files = descriptors[:_STREAMS], descriptors[_STREAMS:]
         names = [str(entry["name"]) for entry in request["inputs"]]
+        files = files[: len(names)]  # a folder that comes after them is bound by its path: see `Shape`
         for left in reversed(range(_TRIES)):
             box = await pool.take(self._launcher.shape(request))
             try:
