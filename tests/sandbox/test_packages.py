@@ -55,9 +55,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home", sandbox="bwrap")
+@pytest.fixture(params=["namespaces", "bwrap"])
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    return Settings(home=tmp_path / "home", sandbox=request.param)
 
 
 async def value(settings: Settings, expression: str) -> str:

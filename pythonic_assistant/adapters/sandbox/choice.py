@@ -51,6 +51,10 @@ async def open_sandbox(
         ConfigurationError: the socket's path cannot be used, or another process serves there.
     """
     ensure_linux()
+    if options.packages is not None:
+        from pythonic_assistant.adapters.sandbox.packages import PackageFolder
+
+        PackageFolder(options.packages).make()  # what is bound has to be there
     refused: list[tuple[Tier, SandboxUnavailableError]] = []
     async with AsyncExitStack() as stack:
         for tier in _AUTO if wanted == "auto" else (wanted,):
@@ -75,7 +79,9 @@ def _of(
 ) -> AbstractAsyncContextManager[OwnedSandbox]:
     match tier:
         case "namespaces" | "landlock" | "unsafe":
-            return zygote_sandbox(socket_path, tier=tier, collect_limits=options.collect_limits)
+            return zygote_sandbox(
+                socket_path, tier=tier, collect_limits=options.collect_limits, packages=options.packages
+            )
         case "bwrap":
             from pythonic_assistant.adapters.sandbox.bwrap import bwrap_sandbox
 

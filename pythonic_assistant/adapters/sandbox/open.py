@@ -24,6 +24,7 @@ async def zygote_sandbox(
     tier: ZygoteTier = "namespaces",
     probe: bool = True,
     collect_limits: CollectLimits | None = None,
+    packages: Path | None = None,
 ) -> AsyncGenerator[OwnedSandbox, None]:
     """Start a zygote, prove that it isolates, and end it with everything in it on leaving.
 
@@ -32,6 +33,7 @@ async def zygote_sandbox(
         tier: what isolates; "landlock" is for hosts that allow no namespaces, "unsafe" isolates nothing.
         probe: whether the walls are tried before anything else runs (about 0.1 s).
         collect_limits: caps on the files taken out of a session.
+        packages: folder, which exists, whose `current/` holds additional packages; or None.
 
     Yields:
         A sandbox whose `wait_lost()` tells when the zygote is gone for good; a long-lived owner awaits it
@@ -46,7 +48,7 @@ async def zygote_sandbox(
     from pythonic_assistant.adapters.sandbox.probe import ensure_isolated, ensure_works
     from pythonic_assistant.adapters.sandbox.zygote_process import ZygoteProcess
 
-    async with ZygoteProcess(socket_path, tier=tier) as zygote:
+    async with ZygoteProcess(socket_path, tier=tier, packages=packages) as zygote:
         sandbox = OwnedSandbox(zygote, tier=tier, collect_limits=collect_limits)
         if probe:
             await (ensure_works(sandbox) if tier == "unsafe" else ensure_isolated(sandbox))

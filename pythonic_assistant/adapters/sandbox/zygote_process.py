@@ -54,6 +54,7 @@ class ZygoteProcess:
             exist. Other users are refused by the zygote in any case.
         tier: what isolates; "landlock" is for hosts that allow no namespaces, "unsafe" isolates nothing.
         landlock_most: the newest version of Landlock to use, to try out what holds on older kernels.
+        packages: folder, which exists, whose `current/` holds additional packages of sessions; or None.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class ZygoteProcess:
         *,
         tier: ZygoteTier = "namespaces",
         landlock_most: int | None = None,
+        packages: Path | None = None,
     ) -> None:
         self._listening = ListeningSocket(socket_path, tier=tier)
         self._tier: ZygoteTier = tier
         self._landlock_most = landlock_most
+        self._packages = packages
         self._details: Mapping[str, str | int] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._status: Channel | None = None
@@ -184,6 +187,7 @@ class ZygoteProcess:
                 "tier": self._tier,
                 "scratch": tempfile.gettempdir(),
                 "landlock_most": self._landlock_most,
+                "packages": None if self._packages is None else str(self._packages),
             }
             inside = Path(__file__).parent / "inside"
             # Started on this thread on purpose: the zygote asks to be killed when its parent thread ends.

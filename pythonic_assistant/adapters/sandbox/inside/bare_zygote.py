@@ -112,6 +112,7 @@ def main(given: Mapping[str, Any]) -> NoReturn:
         slots,
         CLONE_PARENT,
         lambda connection, user: bare.run(connection, world, user),
+        settings.packages,
     )
 
 
@@ -150,7 +151,7 @@ def _warm(settings: zygote.Settings, folder: Path) -> dict[str, bytes]:
 
 
 def _readable(settings: zygote.Settings) -> tuple[str, ...]:
-    paths = [*root.SYSTEM, *settings.python_paths, *settings.site_packages, *_FACTS, *_DEVICES]
+    paths = [*root.SYSTEM, *settings.shown, *settings.site_packages, *_FACTS, *_DEVICES]
     found = dict.fromkeys(os.path.realpath(path) for path in paths if Path(path).exists())
     return tuple(path for path in found if path != "/")
 

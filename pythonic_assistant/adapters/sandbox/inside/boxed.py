@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import socket
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,11 +69,7 @@ def main(given: Mapping[str, Any]) -> NoReturn:
     except (EOFError, OSError):
         os._exit(0)  # never needed
     job.close()
-    if settings.packages is not None:
-        # Looked up now: what was added since the box was prepared is found as well.
-        current = os.path.realpath(f"{settings.packages}/current")
-        if os.path.isdir(current):  # noqa: PTH112
-            sys.path.append(current)
+    zygote.use_packages(settings.packages)  # now: what was added since the box was prepared is found too
     _run(request, descriptors, settings)
 
 

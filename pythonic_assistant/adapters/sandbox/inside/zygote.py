@@ -58,6 +58,7 @@ class Settings:
         preload: modules to import; those that are not installed are left out.
         tier: "namespaces", or "landlock" and "unsafe" (see `bare_zygote`).
         scratch: the folder of the host below which sessions without namespaces write.
+        packages: folder of additional packages, of which sessions get `current/` on their path; or None.
         landlock_most: the newest version of Landlock to use; older kernels are tried out with it.
     """
 
@@ -70,6 +71,12 @@ class Settings:
     tier: str = "namespaces"
     scratch: str = "/var/tmp"  # noqa: S108
     landlock_most: int | None = None
+    packages: str | None = None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What of the host is shown to sessions beside the system."""
+        return self.python_paths if self.packages is None else (*self.python_paths, self.packages)
 
 
 def main(given: Mapping[str, Any]) -> NoReturn:
@@ -114,7 +121,7 @@ def main(given: Mapping[str, Any]) -> NoReturn:
         stage = "namespaces"
         unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
         stage = "root"
-        root.build(settings.python_paths)
+        root.build(settings.shown)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         stage = "preload"
         world = _warm_up(settings, slots, inner, asking, groups)
@@ -127,6 +134,7 @@ def main(given: Mapping[str, Any]) -> NoReturn:
         slots,
         CLONE_NEWUSER | CLONE_NEWPID,
         lambda connection, user: session.run(connection, world, user),
+        settings.packages,
     )
 
 
@@ -189,6 +197,14 @@ def preload(site_packages: Sequence[str], modules: Sequence[str]) -> dict[str, b
     }
 
 
+def use_packages(folder: str | None) -> None:
+    """Put the additional packages last on the path, those that are there at this moment."""
+    if folder is not None:
+        current = os.path.realpath(f"{folder}/current")
+        if os.path.isdir(current):  # noqa: PTH112
+            sys.path.append(current)
+
+
 def memory_by(groups: cgroup.Groups | None) -> str:
     """Return what counts memory, in the words of `details.details_of`."""
     return "watchdog" if groups is None else f"cgroup v{groups.version}"
@@ -204,7 +220,7 @@ def _warm_up(
     caches = preload(settings.site_packages, settings.preload)
     hidden = tuple(
         path
-        for path in dict.fromkeys(place for p in settings.python_paths for place in (p, os.path.realpath(p)))
+        for path in dict.fromkeys(place for p in settings.shown for place in (p, os.path.realpath(p)))
         if path.startswith("/tmp/") and Path(path).exists()  # noqa: S108
     )
     return session.World(
@@ -229,6 +245,7 @@ def serve(
     slots: privileges.Slots | None,
     flags: int,
     run: Callable[[socket.socket, int | None], NoReturn],
+    packages: str | None,
 ) -> NoReturn:
     """Fork a session for each connection.
 
@@ -237,6 +254,7 @@ def serve(
         slots: users for sessions.
         flags: CLONE_* of the fork.
         run: becomes the session; is given the connection and the slot user.
+        packages: see `Settings`.
     """
     gc.collect()
     gc.freeze()  # the collector must not write to pages that sessions share
@@ -256,6 +274,7 @@ def serve(
             child = -1
         if child == 0:
             listening.close()
+            use_packages(packages)
             run(connection, user)
         connection.close()
 
