@@ -32,6 +32,7 @@ from pythonic_assistant.adapters.sandbox import connect_sandbox
 async def main():
     async with ZygoteProcess() as zygote:
         session = await connect_sandbox(zygote.socket_path).open()
+        await session.execute("1", timeout=9)
         print(zygote.pid, flush=True)
         await asyncio.sleep(600)
 asyncio.run(main())
@@ -64,7 +65,7 @@ def _group_of(process: int) -> str:
     return next((line for line in lines if "memory" in line.split(":")[1]), "")
 
 
-async def test_every_process_of_a_session_is_in_its_group(tmp_path: Path) -> None:
+async def test_all_that_the_code_starts_is_in_its_group(tmp_path: Path) -> None:
     async with ZygoteProcess(tmp_path / "zygote.sock") as zygote:
         assert zygote.pid is not None
         sandbox = connect_sandbox(zygote.socket_path)
@@ -75,14 +76,28 @@ async def test_every_process_of_a_session_is_in_its_group(tmp_path: Path) -> Non
             if zygote.details["memory"] == "watchdog":
                 assert not any(cgroup.PREFIX in group for group in found)
                 return
-            (group,) = found
-            assert cgroup.PREFIX in group
+            # Session init is outside, and lives to tell that memory ran out.
+            (group,) = [name for name in found if cgroup.PREFIX in name]
+            code = [p for p in set(_family(zygote.pid)) - before if _group_of(p) == group]
+            assert len(code) == len(set(_family(zygote.pid)) - before) - 1
             name = group.rpartition("/")[2]
             folders = [folder for folder in _groups() if folder.name == name]
             assert folders
             limits = [(f / "memory.limit_in_bytes").read_text() for f in folders if "memory" in str(f)]
             assert limits == [f"{(99 + 16) * MIB}\n"]
         await _until(lambda: not any(folder.exists() for folder in folders))
+
+
+async def test_code_runs_only_inside_its_group(sandbox: NamespaceSandbox) -> None:
+    """The session is ready before its process is in the group; the very first line must find it there."""
+
+    async def first_line() -> str:
+        async with await sandbox.open() as session:
+            return (await session.execute("open('/proc/self/cgroup').read()", timeout=20)).value
+
+    grouped = sandbox.details["memory"] != "watchdog"
+    found = await asyncio.gather(*(first_line() for _ in range(16)))
+    assert all((cgroup.PREFIX in text) == grouped for text in found), found
 
 
 async def test_memory_that_grows_faster_than_it_is_sampled_ends_the_session(
@@ -145,7 +160,7 @@ def _written(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("version", "controllers", "expected"),
     [
-        (2, {"memory", "pids"}, {"memory.max": f"{48 * MIB}", "memory.swap.max": "0", "pids.max": "6"}),
+        (2, {"memory", "pids"}, {"memory.max": f"{48 * MIB}", "memory.swap.max": "0", "pids.max": "5"}),
         (
             1,
             {"memory"},
@@ -155,7 +170,7 @@ def _written(folder: Path) -> dict[str, str]:
                 "memory.swappiness": "0",
             },
         ),
-        (1, {"pids"}, {"pids.max": "6"}),
+        (1, {"pids"}, {"pids.max": "5"}),
     ],
 )
 async def test_limits_are_written(

@@ -47,6 +47,11 @@ def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits) -> str:
             "session (memory_bytes, scratch files included). The session and its variables are gone: work "
             "in smaller pieces."
         )
+    if why == "group":
+        return (
+            "The session could not be put into its control group, and no code was run. Try again; if it "
+            "happens again, start the worker anew."
+        )
     if why in _COUNTED:
         return _COUNTED[why].format(
             disk=f"{limits.disk_bytes / _MIB:,.0f}", inodes=limits.inodes, processes=limits.processes

@@ -1,7 +1,7 @@
 """A process beside the zygote that makes a control group for each session and removes it at its end.
 
-Putting a process into a group can take 8 ms (the kernel waits for all processors, cgroup_threadgroup_rwsem):
-a session asks early, goes on building its walls, and waits only before it forks the REPL.
+Putting a process into a group can take 8 ms (the kernel waits for all processors, cgroup_threadgroup_rwsem),
+which is no matter for others: they are not kept waiting by a process that does nothing else.
 """
 
 from __future__ import annotations
@@ -34,19 +34,25 @@ def start(groups: cgroup.Groups) -> tuple[int, socket.socket]:
     return child, ours
 
 
-def ask(attendant: socket.socket, limits: Mapping[str, int]) -> socket.socket:
-    """Ask for a group for the calling process; return where the answer will come."""
+def ask(attendant: socket.socket, code: int, limits: Mapping[str, int]) -> socket.socket:
+    """Ask for a group that lasts as long as the calling process; return where the answer will come.
+
+    Args:
+        attendant: the socket to it.
+        code: descriptor of the process that is put into the group.
+        limits: of the session.
+    """
     ours, theirs = socket.socketpair()
     itself = os.pidfd_open(os.getpid())
     memory_bytes, processes = cgroup.sizes(limits)
-    socket.send_fds(attendant, [f"{memory_bytes} {processes}".encode()], [itself, theirs.fileno()])
+    socket.send_fds(attendant, [f"{memory_bytes} {processes}".encode()], [itself, code, theirs.fileno()])
     theirs.close()
     os.close(itself)
     return ours
 
 
 def answer(channel: socket.socket) -> int:
-    """Wait until the calling process is in its group; return the descriptor for `cgroup.deaths`.
+    """Wait until the process is in its group; return the descriptor for `cgroup.deaths`.
 
     Raises:
         OSError: it could not be put in.
@@ -85,21 +91,24 @@ def _accept(
     requests: socket.socket, groups: cgroup.Groups, sessions: dict[int, cgroup.Group], poll: select.poll
 ) -> bool:
     """Answer one request; False when there will be no more."""
-    data, descriptors, _, _ = socket.recv_fds(requests, 128, 2)
+    data, descriptors, _, _ = socket.recv_fds(requests, 128, 3)
     if not data:
         return False
-    process, channel = descriptors[0], socket.socket(fileno=descriptors[1])
+    process, code, answering = descriptors
+    channel = socket.socket(fileno=answering)
     with channel:
         try:
             memory_bytes, processes = (int(word) for word in data.split())
             group = groups.make(memory_bytes, processes)
             sessions[process] = group
             poll.register(process, select.POLLIN)
-            group.add(_number(process))
+            group.add(_number(code))
             counter = group.counter()
         except OSError as error:
             _tell(channel, {"error": str(error)}, ())
             return True
+        finally:
+            os.close(code)
         _tell(channel, {}, (counter,))
         os.close(counter)
     return True

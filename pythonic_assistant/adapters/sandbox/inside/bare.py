@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from . import attendant, bare_filter, frames, keeper, landlock, privileges, seccomp, session, session_init
+from . import bare_filter, frames, keeper, landlock, privileges, seccomp, session, session_init
+from .membership import Membership
 from .surroundings import Surroundings
 from .syscalls import PR_SET_CHILD_SUBREAPER, prctl
 from .usage import Usage
@@ -90,9 +91,8 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         request, (control, stdout, stderr, *files) = frames.receive(connection, frames.MAX_DESCRIPTORS)
         connection.setblocking(True)
         _ensure_possible(request, world.facts["tier"])
-        group = None if world.attendant is None else attendant.ask(world.attendant, request["limits"])
         # Reassigned, so that an error below is told through the socket's new place.
-        others = [world.lifeline, session.detached(group), *files]
+        others = [world.lifeline, session.number(world.attendant), *files]
         connection = session.settle(connection, [control, stdout, stderr], others)
         places = _make_places(folder, user, world)
         inputs = tuple(range(_GROUP + 1, _GROUP + 1 + len(files)))
@@ -102,14 +102,15 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         if world.walled:
             privileges.drop_all_capabilities(user)
         os.chdir(places.scratch)
-        joined = session.join(_GROUP, asked=group is not None)
+        member = Membership(place=_GROUP, grouped=world.attendant is not None, limits=limits)
         usage = Usage(places.all, limits)
 
         def wall_in() -> None:
-            joined.leave()
+            member.leave()
+            os.close(_LIFELINE)
             if world.walled:
                 _wall_in(world, places, readable)
-            os.closerange(_LIFELINE, _GROUP + 1 + len(files))
+            os.closerange(_GROUP + 1, _GROUP + 1 + len(files))
 
         session_init.run(
             connection,
@@ -123,7 +124,9 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
                 wall_in=wall_in,
                 environment=_environment(places),
                 used_bytes=lambda exact: usage.memory_bytes(exact=exact),
-                out_of_memory=joined.out_of_memory,
+                ask=member.ask,
+                wait=member.wait,
+                out_of_memory=member.out_of_memory,
                 exceeded=usage.exceeded,
                 leave=_leave,
             ),

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "pythonic-"
-# For session init, page tables and sockets, which the limit of a session does not mean.
+# For page tables and sockets, which the limit of a session does not mean.
 _OVERHEAD_BYTES = 16 << 20
-_OWN_PROCESSES = 2  # init and REPL come on top of the limit
+_OWN_PROCESSES = 1  # the REPL comes on top of the limit; init is not in the group
 _REMOVE_SECONDS = 2.0
 _REMOVE_PAUSE_SECONDS = 0.005
 
@@ -180,7 +180,8 @@ def hierarchies_of(proc: Path) -> Iterator[Hierarchy]:
         kind, _, options = after.split(" ", 2)
         root, place = before.split()[3:5]
         if kind == "cgroup":
-            names = set(options.split(" ")[-1].split(",")) & {"memory", "pids"} & own.keys()
+            # Not "pids": it would be a second group to enter, and RLIMIT_NPROC counts as well.
+            names = set(options.split(" ")[-1].split(",")) & {"memory"} & own.keys()
             paths, version = {own[name] for name in names}, 1
         elif kind == "cgroup2" and "" in own:
             paths, version = {own[""]}, 2

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from . import attendant, binder, cgroup, frames, landlock, privileges, seccomp, session_init
+from . import binder, frames, landlock, privileges, seccomp, session_init
+from .membership import Membership
 from .surroundings import Surroundings
 from .syscalls import (
     CLONE_NEWCGROUP,
@@ -102,12 +103,15 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         connection.settimeout(REQUEST_SECONDS)
         request, (control, stdout, stderr, *files) = frames.receive(connection, frames.MAX_DESCRIPTORS)
         connection.setblocking(True)
-        group = None if world.attendant is None else attendant.ask(world.attendant, request["limits"])
         mounts = _become_user([entry["path"] for entry in request["inputs"]], files, world, user)
         # Reassigned, so that an error below is told through the socket's new place.
-        connection = settle(connection, [control, stdout, stderr], [*files, *mounts, detached(group)])
+        connection = settle(connection, [control, stdout, stderr], [*files, *mounts, number(world.attendant)])
         _wall_in(request["inputs"], [found is not None for found in mounts], request["limits"], world)
-        joined = join(CONNECTION + 1 + 2 * len(files), asked=group is not None)
+        member = Membership(
+            place=CONNECTION + 1 + len(files) + len(mounts),
+            grouped=world.attendant is not None,
+            limits=request["limits"],
+        )
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         memory = request["limits"]["memory_bytes"]
         control_socket = socket.socket(fileno=CONTROL)
@@ -117,7 +121,13 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
             scratch,
             memory_bytes=memory,
             seed=request["seed"],
-            around=Surroundings(facts=world.facts, wall_in=joined.leave, out_of_memory=joined.out_of_memory),
+            around=Surroundings(
+                facts=world.facts,
+                wall_in=member.leave,
+                ask=member.ask,
+                wait=member.wait,
+                out_of_memory=member.out_of_memory,
+            ),
         )
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
         text = "".join(traceback.format_exception(error))[-2000:]
@@ -128,43 +138,9 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
     os._exit(1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """A session's control group, if it has one.
-
-    Attributes:
-        counter: tells how many processes ended for want of memory; None without a group.
-    """
-
-    counter: int | None
-
-    def leave(self) -> None:
-        """Close what is not for the code."""
-        if self.counter is not None:
-            os.close(self.counter)
-
-    def out_of_memory(self) -> bool:
-        """Whether a process ended for want of memory."""
-        return self.counter is not None and cgroup.deaths(self.counter) > 0
-
-
-def join(place: int, *, asked: bool) -> Joined:
-    """Wait until this process is in its control group.
-
-    Args:
-        place: the descriptor at which the attendant answers; closed afterwards.
-        asked: False where nobody was asked, and the descriptor is the null device.
-    """
-    if not asked:
-        os.close(place)
-        return Joined(counter=None)
-    with socket.socket(fileno=place) as channel:
-        return Joined(counter=attendant.answer(channel))
-
-
-def detached(channel: socket.socket | None) -> int | None:
-    """Return the descriptor of a socket, which it owns no more."""
-    return None if channel is None else channel.detach()
+def number(channel: socket.socket | None) -> int | None:
+    """Return the descriptor of a socket, if there is one."""
+    return None if channel is None else channel.fileno()
 
 
 def _become_user(

@@ -44,17 +44,20 @@ def run(
         around: what depends on the tier.
     """
     prctl(PR_SET_DUMPABLE, 0)
-    walled, wall = os.pipe()
+    (walled, wall), (gate, opened) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         os.close(walled)
-        _be_repl(connection, control, scratch, seed, around, wall)
+        os.close(opened)
+        _be_repl(connection, control, scratch, seed, around, wall, gate)
     os.close(wall)
+    os.close(gate)
     control.close()
     if trouble := os.read(walled, _MAX_TROUBLE):
         raise OSError(trouble.decode("utf-8", "replace"))
     os.close(walled)
     code, itself = os.pidfd_open(child), os.pidfd_open(os.getpid())
+    around.ask(code)
     frames.send(connection, {"event": "ready", **around.facts}, [scratch, itself, code])
     for descriptor in (scratch, itself):
         os.close(descriptor)
@@ -62,7 +65,14 @@ def run(
     os.dup2(0, 2)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    end = _watch(connection, code, child, memory_bytes, around)
+    try:
+        around.wait()
+    except OSError as error:
+        end: dict[str, object] = {"event": "end", "why": "group", "error": str(error)}
+    else:
+        os.write(opened, b"1")  # before that, the REPL runs nothing
+        os.close(opened)
+        end = _watch(connection, code, child, memory_bytes, around)
     try:
         frames.send(connection, end)
     except OSError:
@@ -77,6 +87,7 @@ def _be_repl(
     seed: int | None,
     around: Surroundings,
     wall: int,
+    gate: int,
 ) -> NoReturn:
     try:
         prctl(PR_SET_DUMPABLE, 1)
@@ -84,6 +95,9 @@ def _be_repl(
         os.close(scratch)
         os.nice(_NICENESS)
         _wall_in(around, wall)
+        if not os.read(gate, 1):
+            os._exit(_BROKEN)
+        os.close(gate)
         repl.main(control, seed, around.environment)
     except BaseException:  # noqa: BLE001  (the code may have broken what the REPL stands on)
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))

@@ -14,6 +14,14 @@ def _nothing() -> str | None:
     return None
 
 
+def _pass(code: int) -> None:
+    """Nobody counts."""
+
+
+def _no_wait() -> None:
+    """Nobody counts."""
+
+
 def _never() -> bool:
     return False
 
@@ -32,6 +40,8 @@ class Surroundings:
         wall_in: puts up the last walls, in the process that will run the code; None where they all stand.
         environment: variables of the code, before the usual ones.
         used_bytes: counts memory; told whether exactly, which is slower.
+        ask: begins to put the code's process, given by its descriptor, where it is counted.
+        wait: ends that; the code waits for it.
         out_of_memory: whether the kernel had to end a process for want of memory.
         exceeded: names another limit that is exceeded.
         leave: ends every process of the session.
@@ -42,6 +52,8 @@ class Surroundings:
     wall_in: Callable[[], None] | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     used_bytes: Callable[[bool], int] = memory.in_pid_namespace
+    ask: Callable[[int], None] = _pass
+    wait: Callable[[], None] = _no_wait
     out_of_memory: Callable[[], bool] = _never
     exceeded: Callable[[], str | None] = _nothing
     leave: Callable[[], NoReturn] = _leave
