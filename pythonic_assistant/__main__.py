@@ -66,7 +66,7 @@ async def work(order: RunOrder, asking: Asking) -> None:
     if order.model is None and order.request.kind == "probe":
         emit(RunFailed(error=NO_MODEL, retryable=False, usage=Usage()))
         return
-    sandbox = connect_sandbox(order.sandbox_socket)
+    sandbox = connect_sandbox(order.sandbox_socket, packages=order.packages)
     request = order.request
     toolbox = CheckedToolbox(request.tools, asking.call) if request.tools else None
     run = partial(

@@ -84,6 +84,7 @@ class RunOrder:
         sandbox_socket: where the worker's zygote listens.
         outbox: folder for artifacts.
         egress: None while code may reach nothing.
+        packages: the folder of additional packages of this installation, if there is one.
     """
 
     request: RunRequest
@@ -91,6 +92,7 @@ class RunOrder:
     sandbox_socket: Path
     outbox: Path
     egress: EgressGrant | None = None
+    packages: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,6 +217,7 @@ class Attempt:
             sandbox_socket=self._sandbox_socket,
             outbox=self._outbox,
             egress=self._access.grant,
+            packages=self._config.packages,
         )
 
     @property

@@ -1,138 +1,198 @@
-"""What code can import: the standard library, the installed packages, and extra ones beside them."""
+"""Additional packages: wheels of a local index, installed outside, imported inside, switched at once."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator
+import zipfile
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from pythonic_assistant.adapters.sandbox import connect_sandbox, zygote_sandbox
-from pythonic_assistant.adapters.sandbox.importable import modules_in
-from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
-from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
-from pythonic_assistant.adapters.sandbox.session import NamespaceSession
-
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-def _install(folder: Path, version: int) -> None:
-    package = folder / "extra_thing"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(f"VERSION = {version}\n")
-    (package / "__main__.py").write_text(f"print({version})\n")
-    (folder / f"only_{version}.py").write_text("HERE = True\n")
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
+from pythonic_assistant.adapters.sandbox.packages import PackageFolder
+from pythonic_assistant.adapters.sandbox.wheels import requirement
+from pythonic_assistant.cli.command import main
+from pythonic_assistant.cli.packages import packages
+from pythonic_assistant.domain.errors import ConfigurationError, InvalidInputError
+from pythonic_assistant.settings import Settings
 
 
-def _switch(packages: Path, to: str) -> None:
-    link = packages / "next"
-    link.symlink_to(to)
-    link.rename(packages / "current")
+def wheel(index: Path, name: str, version: str, files: dict[str, str], needs: tuple[str, ...] = ()) -> None:
+    """Build a wheel as the binary distribution format has it."""
+    information = f"{name}-{version}.dist-info"
+    requires = "".join(f"Requires-Dist: {need}\n" for need in needs)
+    contents = files | {
+        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
+        f"{information}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(
+        f"{path},sha256={urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},"
+        f"{len(text.encode())}\n"
+        for path, text in contents.items()
+    )
+    with zipfile.ZipFile(index / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, text in contents.items():
+            archive.writestr(path, text)
+        archive.writestr(f"{information}/RECORD", f"{record}{information}/RECORD,,\n")
 
 
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("installed") / "packages"
-    folder.mkdir(mode=0o755)
-    folder.chmod(0o755)
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    wheel(folder, "pyt_greeting", "1.0", {"pyt_greeting/__init__.py": "WORD = 'old'\n"})
+    second = "import pyt_base\nWORD = pyt_base.WORD\n"
+    wheel(folder, "pyt_greeting", "2.0", {"pyt_greeting/__init__.py": second}, ("pyt_base>=1",))
+    wheel(folder, "pyt_base", "1.5", {"pyt_base.py": "WORD = 'hello'\n"})
+    wheel(folder, "pyt_broken", "1.0", {"pyt_broken.py": "import pyt_nowhere\n"})
+    wheel(folder, "pyt_clash", "1.0", {"pyt_clash.py": ""}, ("numpy<1",))
+    (folder / "pyt_source-1.0.tar.gz").write_bytes(b"not even looked at")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def extended(packages: Path) -> AsyncIterator[OwnedSandbox]:
-    async with zygote_sandbox(packages=packages, probe=False) as made:
-        yield made
+@pytest.fixture(params=["namespaces", "bwrap"])
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    return Settings(home=tmp_path / "home", sandbox=request.param)
 
 
-async def value(session: NamespaceSession, code: str) -> str:
-    result = await session.execute(code, timeout=10)
-    assert result.outcome == "ok", result.error
-    return result.value
-
-
-async def test_every_name_that_can_be_imported_is_told(sandbox: NamespaceSandbox) -> None:
-    names = await sandbox.importable()
-    assert {"json", "sqlite3", "numpy", "pandas", "matplotlib", "PIL", "dateutil", "six", "pyarrow"} <= names
-    assert not names & {"numpy-2", "__pycache__", "not_there", "pythonic_assistant"}
-    assert names == await connect_sandbox(sandbox.socket_path).importable()
-    # What the interpreter itself would find, asked in a session.
-    code = f"[n for n in {sorted(names - set(sys.stdlib_module_names))!r} if not _there(n)]"
-    there = (
-        "def _there(name):\n"
-        "    try: return importlib.util.find_spec(name) is not None\n"
-        "    except (ValueError, ImportError): return False\n"
-    )
-    async with await sandbox.open() as session:
-        assert await value(session, "import importlib.util\n" + there + code) == "[]"
-
-
-async def test_extra_packages_are_seen_by_sessions_that_open_after_a_switch(
-    extended: OwnedSandbox, packages: Path
-) -> None:
-    look = "import extra_thing; extra_thing.VERSION"
-    async with await extended.open() as before:
-        assert "ModuleNotFoundError" in (await before.execute(look, timeout=5)).error
-    assert "extra_thing" not in await extended.importable()
-    _install(packages / "sets/1", 1)
-    _switch(packages, "sets/1")
-    assert {"extra_thing", "only_1"} <= await extended.importable()
-    async with await extended.open() as first:
-        _install(packages / "sets/2", 2)
-        _switch(packages, str(packages / "sets/2"))  # absolute this time
-        assert await value(first, look) == "1"
-        assert await value(first, "import only_1; only_1.HERE") == "True"
-        child = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'extra_thing'], stdout=-1)"
-        assert "stdout=b'1\\n'" in await value(first, child)
-        async with await extended.open() as second:
-            assert await value(second, look) == "2"
-            assert "ModuleNotFoundError" in (await second.execute("import only_1", timeout=5)).error
-    assert {"extra_thing", "only_2"} <= await extended.importable()
-    assert "only_1" not in await extended.importable()
-
-
-async def test_extra_packages_cannot_be_changed_and_do_not_hide_others(
-    extended: OwnedSandbox, packages: Path
-) -> None:
-    _install(packages / "sets/3", 3)
-    (packages / "sets/3/json.py").write_text("raise SystemExit")
-    (packages / "sets/3/json.py").chmod(0o644)
-    _switch(packages, "sets/3")
-    async with await extended.open() as session:
-        assert await value(session, "import json, decimal; json.loads('1')") == "1"
-        for place in ("sets/3/new.py", "current/extra_thing/__init__.py"):
-            result = await session.execute(f"open({str(packages / place)!r}, 'w')", timeout=5)
-            assert "PermissionError" in result.error or "Read-only" in result.error
-
-
-async def test_broken_links_are_no_packages(extended: OwnedSandbox, packages: Path) -> None:
-    _switch(packages, "sets/missing")
-    async with await extended.open() as session:
-        assert await value(session, "import sys, os; 'PYTHONPATH' in os.environ") == "False"
-    assert "json" in await extended.importable()
-
-
-async def test_modules_are_found_as_the_interpreter_finds_them(tmp_path: Path) -> None:
-    for name in (
-        "a.py",
-        "b.cpython-311-x86_64-linux-gnu.so",
-        "c.abi3.so",
-        "d-1.dist-info",
-        "e.txt",
-        "f g.py",
+async def value(settings: Settings, expression: str) -> str:
+    options = SandboxOptions(packages=settings.home / "packages", warm=1)
+    async with (
+        open_sandbox(wanted=settings.sandbox, options=options) as sandbox,
+        await sandbox.open() as session,
     ):
-        (tmp_path / name).touch()
-    for name in ("package", "g-h", "__pycache__", "i.dist-info"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "k.pth").write_text("/somewhere")
-    assert modules_in([tmp_path, tmp_path / "missing"]) == {"a", "b", "c", "package"}
-    code = (
-        f"import sys, pkgutil; print(sorted(m.name for m in pkgutil.iter_modules([{os.fspath(tmp_path)!r}])))"
-    )
-    known = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert known.strip() == "['a', 'b', 'c', 'f-g']"  # which no import statement can say
+        result = await session.execute(expression, timeout=10)
+        return result.value or result.error
+
+
+async def test_an_added_package_and_what_it_needs_can_be_imported(
+    index: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await packages(settings, "list", []) == 0
+    assert "No additional packages" in capsys.readouterr().out
+    old = os.umask(0o077)  # as the worker's
+    try:
+        assert await packages(settings, "add", ["Pyt.Greeting >= 1.0"]) == 0
+    finally:
+        os.umask(old)
+    said = capsys.readouterr().out
+    assert "pyt_base==1.5" in said
+    assert "pyt_greeting==2.0" in said
+    assert await value(settings, "import pyt_greeting\npyt_greeting.WORD") == "'hello'"
+    assert (settings.home / "packages" / "list.txt").read_text() == "Pyt.Greeting>=1.0\n"
+    assert await packages(settings, "list", []) == 0
+    assert "(pyt_greeting==2.0, imports as pyt_greeting)" in capsys.readouterr().out
+    # Nothing of it is in the worker's own environment.
+    with pytest.raises(ModuleNotFoundError):
+        __import__("pyt_greeting")
+
+
+async def test_sessions_from_now_on_see_a_change_and_running_ones_keep_theirs(
+    index: Path, settings: Settings
+) -> None:
+    await packages(settings, "add", ["pyt_greeting==1.0"])
+    options = SandboxOptions(packages=settings.home / "packages", warm=1)
+    async with open_sandbox(wanted=settings.sandbox, options=options) as sandbox:
+        async with await sandbox.open() as before:
+            await before.execute("1", timeout=5)
+            await packages(settings, "add", ["pyt_greeting==2.0"])
+            async with await sandbox.open() as after:
+                word = "import pyt_greeting\npyt_greeting.WORD"
+                assert (await after.execute(word, timeout=10)).value == "'hello'"
+            assert (await before.execute(word, timeout=10)).value == "'old'"
+        await packages(settings, "remove", ["PYT-GREETING"])
+        async with await sandbox.open() as last:
+            assert "ModuleNotFoundError" in (await last.execute(word, timeout=10)).error
+    assert PackageFolder(settings.home / "packages").wanted() == ()
+    assert len(list((settings.home / "packages" / "versions").iterdir())) <= 2
+    assert not list((settings.home / "packages").glob("stage-*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pyt_broken", ["cannot import", "pyt_broken of pyt_broken==1.0", "No module named 'pyt_nowhere'"]),
+        ("pyt_clash", ["pip failed", "pyt-clash 1.0 depends on numpy<1"]),
+        ("pyt_source", ["pip failed", "pyt_source"]),
+        ("pyt_missing", ["pip failed", "pyt_missing"]),
+    ],
+)
+async def test_what_fails_changes_nothing(
+    index: Path, settings: Settings, name: str, words: list[str]
+) -> None:
+    await packages(settings, "add", ["pyt_base"])
+    folder = settings.home / "packages"
+    before = os.readlink(folder / "current")
+    with pytest.raises(ConfigurationError) as caught:
+        await packages(settings, "add", [name])
+    assert str(caught.value).startswith("Nothing was changed")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert os.readlink(folder / "current") == before
+    assert PackageFolder(folder).wanted() == ("pyt_base",)
+    assert not list(folder.glob("stage-*"))
+
+
+async def test_a_package_of_this_installation_is_not_installed_twice(
+    index: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await packages(settings, "add", ["numpy"])
+    assert "nothing that is not part of this installation" in capsys.readouterr().out
+    assert not list((settings.home / "packages" / "current").glob("numpy*"))
+    await packages(settings, "list", [])
+    assert "numpy  (part of this installation)" in capsys.readouterr().out
+
+
+async def test_two_commands_at_once_are_told_apart(index: Path, settings: Settings) -> None:
+    folder = settings.home / "packages"
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigurationError, match="Another command"):
+            await packages(settings, "add", ["pyt_base"])
+
+
+async def test_only_what_is_there_can_be_removed(index: Path, settings: Settings) -> None:
+    with pytest.raises(InvalidInputError, match=r"'pyt-base' is not among .* there is none"):
+        await packages(settings, "remove", ["pyt_base"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "-r list.txt", "--index-url=http://evil.example", "pkg @ https://evil.example/x.whl", "./local",
+        "git+https://evil.example/x", "pkg; python_version > '3'", "pkg\n--pre", "pkg==1 --pre", "pkg[",
+        "../x", "pkg==", "päckchen", "pkg==1;", "-e .", "a b",
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_name_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="is no package: write its name"):
+        requirement(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tabulate", ("tabulate", "tabulate")),
+        ("XlsxWriter >= 3 , < 4", ("xlsxwriter", "XlsxWriter>=3,<4")),
+        ("requests[ socks , use_chardet ]==2.32.3", ("requests", "requests[socks,use_chardet]==2.32.3")),
+        ("a.b_c~=1.0.post1", ("a-b-c", "a.b_c~=1.0.post1")),
+    ],
+)
+def test_names_with_extras_and_versions_are_taken(text: str, expected: tuple[str, str]) -> None:
+    assert requirement(text) == expected
+
+
+def test_the_command_says_a_mistake_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONIC_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["sandbox", "packages", "add", "--", "--index-url=x"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("pythonic: '--index-url=x' is no package")
+    assert said.count("\n") == 1

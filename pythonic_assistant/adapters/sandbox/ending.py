@@ -11,6 +11,25 @@ from pythonic_assistant.domain.limits import SandboxLimits
 _MIB = 1 << 20
 _GONE = "The session and its variables are gone."
 _KEPT = "Variables are as before this code; files that it wrote are still there, its processes are not."
+# What is counted from time to time, where the kernel does not refuse it on the spot.
+_COUNTED = {
+    "disk": (
+        "The code's files took more than {disk} MiB, the limit of a session (disk_bytes). {after} Write "
+        "less, or remove files that are no longer needed."
+    ),
+    "inodes": (
+        "The code made more than {inodes:,} files and folders, the limit of a session (inodes). {after} "
+        "Write fewer files."
+    ),
+    "processes": (
+        "The code ran more than {processes} processes at once, the limit of a session (processes). {after} "
+        "Start fewer."
+    ),
+    "hidden": (
+        "A process of the code hid its open files from the sandbox, which counts them as disk. {after} Start "
+        "only programmes that can be read."
+    ),
+}
 
 
 def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits, *, kept: bool = False) -> str:
@@ -24,11 +43,24 @@ def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits, *, kept: bool
     if end is None:
         return "The session ended without a reason: its zygote was stopped, or the machine ran out of memory."
     after = _KEPT if kept else _GONE
-    if end.get("why") == "memory":
+    why = end.get("why")
+    if why == "memory":
         return (
             f"The code used more than {limits.memory_bytes / _MIB:,.0f} MiB of memory, the limit of a "
             f"session (memory_bytes, scratch files included). {after} Work in smaller pieces: read in "
             "chunks, keep only the columns that are needed, delete what is done with."
+        )
+    if why == "group":
+        return (
+            "The session could not be put into its control group, and no code was run. Try again; if it "
+            "happens again, start the worker anew."
+        )
+    if why in _COUNTED:
+        return _COUNTED[why].format(
+            after=after,
+            disk=f"{limits.disk_bytes / _MIB:,.0f}",
+            inodes=limits.inodes,
+            processes=limits.processes,
         )
     status = end.get("status")
     if not isinstance(status, int):

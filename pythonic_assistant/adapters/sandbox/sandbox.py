@@ -8,11 +8,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pythonic_assistant.adapters.sandbox import interpreter, reach
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits
+from pythonic_assistant.adapters.sandbox.details import details_of
 from pythonic_assistant.adapters.sandbox.importable import CURRENT, modules_in, standard_library
 from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_folder, open_inputs
 from pythonic_assistant.adapters.sandbox.inside import frames
@@ -24,6 +25,7 @@ from pythonic_assistant.domain.limits import LEAST, MOST, SandboxLimits
 from pythonic_assistant.ports import NO_ACCESS, Access
 
 _OPEN_SECONDS = 15.0
+_OPEN_COLD_SECONDS = 60.0  # of a tier that imports anew for each session: many at once wait for the cores
 _RETRY_SECONDS = 0.05
 _MOST_SEED = (1 << 63) - 1
 _DESCRIPTORS = 3  # scratch folder, init, REPL
@@ -31,10 +33,11 @@ _LIMITS = SandboxLimits()
 
 
 class NamespaceSandbox:
-    """Sessions in namespaces of their own, forked from a zygote.
+    """Sessions that are asked for at a socket: of a zygote, or of whoever answers in its way.
 
     Args:
-        socket_path: where the zygote listens.
+        socket_path: where sessions are asked for.
+        tier: what isolates them.
         collect_limits: caps on the files taken out of a session.
         packages: the folder of extra packages that the zygote shows to its sessions.
     """
@@ -43,18 +46,27 @@ class NamespaceSandbox:
         self,
         socket_path: Path,
         *,
+        tier: str = "namespaces",
         collect_limits: CollectLimits | None = None,
         packages: Path | None = None,
     ) -> None:
         self._path = socket_path
+        self._tier = tier
+        self._patience = _OPEN_COLD_SECONDS if tier == "bwrap" else _OPEN_SECONDS
         self._packages = packages
         self._installed: frozenset[str] | None = None
         self._collect_limits = collect_limits or CollectLimits()
+        self._details: Mapping[str, str | int] = {}
 
     @property
-    def tier(self) -> Literal["namespaces"]:
+    def tier(self) -> str:
         """What isolates."""
-        return "namespaces"
+        return self._tier
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What the zygote told about its walls with the last session: see `details.details_of`."""
+        return self._details
 
     @property
     def socket_path(self) -> Path:
@@ -110,7 +122,7 @@ class NamespaceSandbox:
             if folder is not None:
                 opened.append(await asyncio.to_thread(open_folder, folder, needs_inputs=bool(inputs)))
                 request["folder"] = opened[-1].path
-            async with asyncio.timeout(_OPEN_SECONDS):
+            async with asyncio.timeout(self._patience):
                 while True:
                     try:
                         return await self._ask(opened, request, limits, access)
@@ -119,7 +131,7 @@ class NamespaceSandbox:
                         await asyncio.sleep(_RETRY_SECONDS)
         except TimeoutError as error:
             raise SandboxUnavailableError(
-                f"The sandbox's zygote at {self._path} gave no session within {_OPEN_SECONDS:g} seconds. "
+                f"The sandbox's zygote at {self._path} gave no session within {self._patience:g} seconds. "
                 "See whether the worker that owns it is running."
             ) from error
         finally:
@@ -157,6 +169,7 @@ class NamespaceSandbox:
             except frames.FrameError as error:
                 raise SandboxUnavailableError("The sandbox's zygote sent an unreadable message.") from error
             _ensure_ready(answer, descriptors, expected)
+            self._details = details_of(answer)
         except BaseException:
             init.close()
             control.close()

@@ -15,14 +15,15 @@ _REQUEST = struct.Struct("16sH22x")
 
 
 def listen() -> socket.socket:
-    """Raise the loopback of the network namespace, and listen there.
+    """Raise the loopback of the network namespace, if nobody has, and listen there.
 
-    The caller has CAP_NET_ADMIN in this namespace (netdevice(7)).
+    Raising takes CAP_NET_ADMIN in this namespace (netdevice(7)).
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, _REQUEST.pack(b"lo", 0))
         name, flags = _REQUEST.unpack(answer)
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _REQUEST.pack(name, flags | _IFF_UP))
+        if not flags & _IFF_UP:
+            fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _REQUEST.pack(name, flags | _IFF_UP))
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.bind(ADDRESS)

@@ -21,21 +21,21 @@ ENVIRONMENT = {
     "TMPDIR": "/tmp",  # noqa: S108
 }
 
+PACKAGES = "PYTHONPATH"
+"""Where `zygote.use_packages` leaves the folder of additional packages, for processes of the code."""
 
-def prepare(environment: Mapping[str, str], packages: str | None) -> None:
+
+def prepare(environment: Mapping[str, str]) -> None:
     """Set up everything but the random numbers.
 
     Args:
-        environment: variables beside those that every session has.
-        packages: a folder to import from, after everything else.
+        environment: variables beside those that every session has, or in their place.
     """
+    packages = {name: value for name, value in os.environ.items() if name == PACKAGES}
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
-    os.environ.update({**ENVIRONMENT, **environment})
-    if packages is not None:
-        sys.path.append(packages)
-        os.environ["PYTHONPATH"] = packages
+    os.environ.update({**ENVIRONMENT, **packages, **environment})
     sys.argv = [""]
     sys.path.insert(0, "")  # modules that the code writes into its folder
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123

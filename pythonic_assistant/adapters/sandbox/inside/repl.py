@@ -31,13 +31,11 @@ class Setup:
         seed: of the random numbers, not negative; None for one of the operating system.
         environment: variables beside those that every session has.
         tools: name, description, parameters and returns of each granted tool.
-        packages: a folder to import from, after everything else.
     """
 
     seed: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     tools: Sequence[Mapping[str, Any]] = ()
-    packages: str | None = None
 
 
 def main(control: socket.socket, keeper: socket.socket, setup: Setup) -> NoReturn:
@@ -48,7 +46,7 @@ def main(control: socket.socket, keeper: socket.socket, setup: Setup) -> NoRetur
         keeper: to session init, for checkpoints.
         setup: what there is at first.
     """
-    prepare.prepare(setup.environment, setup.packages)
+    prepare.prepare(setup.environment)
     prepare.seed(setup.seed)
     _Repl(control, keeper, setup.tools).serve()
 

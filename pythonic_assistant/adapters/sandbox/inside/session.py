@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import binder, frames, landlock, network, privileges, repl, seccomp, session_init
+from .membership import Membership
+from .surroundings import Surroundings
 from .syscalls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -41,11 +43,11 @@ from .syscalls import (
     unshare,
 )
 
-_REQUEST_SECONDS = 10.0
-_FIRST_FREE = 300  # above every place: five, and two for each input file and for a folder
-_STDERR, _CONTROL, _CONNECTION = 2, 3, 4
+REQUEST_SECONDS = 10.0
+_FIRST_FREE = 300  # above every place: six, and two for each input file and for a folder
+_STDERR, CONTROL, CONNECTION = 2, 3, 4
 _PAGE = 4096
-_COPY_LIMIT_BYTES = 256 << 20
+COPY_LIMIT_BYTES = 256 << 20
 _HOSTNAME = b"sandbox"
 _KILL_FIRST = "900"  # when the machine runs out of memory, sessions go before workers
 _QUIET = MS_NOSUID | MS_NODEV
@@ -66,7 +68,8 @@ class World:
         below_tmp: parts of the interpreter that a session's own `/tmp` would hide.
         font_caches: matplotlib's, by file name, so that child processes need not search for fonts.
         data_bytes: private memory that the zygote has reserved; it is not charged to the session.
-        packages: where extra packages are, if there are any.
+        attendant: where control groups are asked for, or None where they cannot be made.
+        facts: what hosts shall know about the walls.
     """
 
     binder: socket.socket
@@ -75,7 +78,8 @@ class World:
     below_tmp: tuple[str, ...]
     font_caches: Mapping[str, bytes]
     data_bytes: int
-    packages: str | None
+    attendant: socket.socket | None
+    facts: Mapping[str, str | int]
 
 
 def data_in_use() -> int:
@@ -97,7 +101,7 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        connection.settimeout(_REQUEST_SECONDS)
+        connection.settimeout(REQUEST_SECONDS)
         request, (control, stdout, stderr, *files) = frames.receive(connection, frames.MAX_DESCRIPTORS)
         connection.setblocking(True)
         paths = [entry["path"] for entry in request["inputs"]]
@@ -105,19 +109,28 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
             paths.append(request["folder"])
         mounts = _become_user(paths, files, world, user)
         # Reassigned, so that an error below is told through the socket's new place.
-        connection = _settle(connection, [control, stdout, stderr], [*files, *mounts])
+        connection = settle(connection, [control, stdout, stderr], [*files, *mounts, number(world.attendant)])
         listener = _wall_in(request, [found is not None for found in mounts], world)
-        scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        memory = request["limits"]["memory_bytes"]
-        control_socket = socket.socket(fileno=_CONTROL)
-        setup = repl.Setup(
-            seed=request["seed"],
-            environment=_environment(request),
-            tools=request["tools"],
-            packages=_resolved(world.packages),
+        member = Membership(
+            place=CONNECTION + 1 + len(files) + len(mounts),
+            grouped=world.attendant is not None,
+            limits=request["limits"],
         )
-        extra = [] if listener is None else [listener.detach()]
-        session_init.run(connection, control_socket, scratch, memory_bytes=memory, setup=setup, extra=extra)
+        session_init.run(
+            connection,
+            socket.socket(fileno=CONTROL),
+            os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
+            memory_bytes=request["limits"]["memory_bytes"],
+            setup=setup_of(request, {} if request["folder"] is None else {"HOME": _TMP}),
+            extra=[] if listener is None else [listener.detach()],
+            around=Surroundings(
+                facts=world.facts,
+                wall_in=member.leave,
+                ask=member.ask,
+                wait=member.wait,
+                out_of_memory=member.out_of_memory,
+            ),
+        )
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
         text = "".join(traceback.format_exception(error))[-2000:]
         try:
@@ -125,6 +138,11 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         except OSError:
             os._exit(2)  # the host is gone, and nobody is left to tell
     os._exit(1)
+
+
+def number(channel: socket.socket | None) -> int | None:
+    """Return the descriptor of a socket, if there is one."""
+    return None if channel is None else channel.fileno()
 
 
 def _become_user(
@@ -141,16 +159,19 @@ def _become_user(
     return mounts
 
 
-def _resolved(packages: str | None) -> str | None:
-    """Return where the link leads now: a later switch must not mix two sets in one session."""
-    found = None if packages is None else os.path.realpath(packages)
-    return found if found is not None and Path(found).is_dir() else None
+def setup_of(request: Mapping[str, Any], places: Mapping[str, str]) -> repl.Setup:
+    """Return what the REPL begins with.
 
-
-def _environment(request: Mapping[str, Any]) -> dict[str, str]:
-    # Programs keep their state at home, and a folder that is only shown takes none.
-    home = {} if request["folder"] is None else {"HOME": _TMP}
-    return {**home, **request["environment"]}
+    Args:
+        request: from the host.
+        places: variables that say where things are here. Programs keep their state at home, and a folder
+            that is only shown takes none.
+    """
+    return repl.Setup(
+        seed=request["seed"],
+        environment={**places, **request["environment"]},
+        tools=request["tools"],
+    )
 
 
 def _wall_in(request: Mapping[str, Any], bound: Sequence[bool], world: World) -> socket.socket | None:
@@ -168,17 +189,17 @@ def _wall_in(request: Mapping[str, Any], bound: Sequence[bool], world: World) ->
     if request["folder"] is not None:
         if not bound[-1]:
             raise OSError("this kernel cannot show the folder to a session; its files have to be inputs")
-        folder = _CONNECTION + 2 * len(bound)
+        folder = CONNECTION + 2 * len(bound)
     _mount_disks(limits, world, folder)
     _mount_inputs(inputs, bound)
-    os.closerange(_CONNECTION + 1, _CONNECTION + 1 + 2 * len(bound))
+    os.closerange(CONNECTION + 1, CONNECTION + 1 + 2 * len(bound))
     listener = None
     if request["certificate"] is not None:
         _mount_certificate(request["certificate"])
         listener = network.listen()
     checked(int(LIBC.sethostname(_HOSTNAME, len(_HOSTNAME))), "sethostname")
     os.chdir(_SCRATCH)
-    _limit(limits, world)
+    set_limits(limits, world.data_bytes)
     # From the widest power to the narrowest: each step needs what the next removes.
     privileges.drop_all_capabilities()
     devices = ("/dev/null", "/dev/zero", "/dev/full")
@@ -187,7 +208,7 @@ def _wall_in(request: Mapping[str, Any], bound: Sequence[bool], world: World) ->
     return listener
 
 
-def _settle(connection: socket.socket, streams: Sequence[int], others: Sequence[int | None]) -> socket.socket:
+def settle(connection: socket.socket, streams: Sequence[int], others: Sequence[int | None]) -> socket.socket:
     """Put the descriptors in their places and close every other one.
 
     0 null, 1 stdout, 2 stderr, 3 control, 4 connection, then the others in their order (the null device
@@ -207,7 +228,7 @@ def _settle(connection: socket.socket, streams: Sequence[int], others: Sequence[
     for place, descriptor in enumerate(high):
         os.dup2(descriptor, place, inheritable=place <= _STDERR)
     os.closerange(len(high), os.sysconf("SC_OPEN_MAX"))
-    return socket.socket(fileno=_CONNECTION)
+    return socket.socket(fileno=CONNECTION)
 
 
 def _mount_disks(limits: Mapping[str, int], world: World, folder: int | None) -> None:
@@ -251,16 +272,16 @@ def _mount_disks(limits: Mapping[str, int], world: World, folder: int | None) ->
 
 def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) -> None:
     """Show the input files, read-only. Those that could not be bound are copied into memory."""
-    first_file = _CONNECTION + 1
+    first_file = CONNECTION + 1
     first_mount = first_file + len(bound)
     if inputs:
         folder = Path(_SCRATCH, "inputs")
         folder.mkdir(exist_ok=True)
         sizes = [os.fstat(first_file + i).st_size for i in range(len(inputs)) if not bound[i]]
-        if sum(sizes) > _COPY_LIMIT_BYTES:
+        if sum(sizes) > COPY_LIMIT_BYTES:
             raise OSError(
                 f"this kernel cannot bind the input files, and {sum(sizes):,} bytes are more than the "
-                f"{_COPY_LIMIT_BYTES:,} that may be copied into memory"
+                f"{COPY_LIMIT_BYTES:,} that may be copied into memory"
             )
         room = sum(size + 2 * _PAGE for size in sizes) + (len(inputs) + 4) * _PAGE
         mount("tmpfs", str(folder), "tmpfs", _QUIET | MS_NOEXEC, f"mode=755,size={room}")
@@ -270,7 +291,7 @@ def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) ->
                 target.touch()
                 attach_mount(first_mount + index, str(target))
             else:
-                _copy(first_file + index, target)
+                copy_file(first_file + index, target)
         attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
         set_mount_attributes(str(folder), attributes)
 
@@ -285,7 +306,8 @@ def _mount_certificate(certificate: str) -> None:
     set_mount_attributes(str(place.parent), attributes)
 
 
-def _copy(descriptor: int, target: Path) -> None:
+def copy_file(descriptor: int, target: Path) -> None:
+    """Copy an open file, from its beginning, into one that everybody may read."""
     offset = 0
     with target.open("wb") as copy:
         while chunk := os.pread(descriptor, 1 << 20, offset):
@@ -294,7 +316,8 @@ def _copy(descriptor: int, target: Path) -> None:
     target.chmod(0o444)
 
 
-def _limit(limits: Mapping[str, int], world: World) -> None:
+def set_limits(limits: Mapping[str, int], data_bytes: int) -> None:
+    """Set the resource limits that hold for each process; for `data_bytes` see `World`."""
     Path("/proc/self/oom_score_adj").write_text(_KILL_FIRST)
     privileges.limit(resource.RLIMIT_CORE, 0)
     # At the soft limit the code ends by SIGXCPU, which tells why; SIGKILL follows if it catches that.
@@ -307,4 +330,4 @@ def _limit(limits: Mapping[str, int], world: World) -> None:
     privileges.limit(resource.RLIMIT_SIGPENDING, 256)
     # A single process that asks for too much gets a MemoryError and keeps its variables; the sum over
     # all processes is for the watchdog of session init.
-    privileges.limit(resource.RLIMIT_DATA, limits["memory_bytes"] + world.data_bytes)
+    privileges.limit(resource.RLIMIT_DATA, limits["memory_bytes"] + data_bytes)

@@ -16,11 +16,12 @@ from typing import NoReturn
 
 from . import family, frames, repl
 from .successor import Keeper, Successor
+from .surroundings import ALONE, Surroundings
 from .syscalls import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, prctl
 
 _SAMPLE_MILLISECONDS = 100
-_DISKS = ("/tmp", "/dev/shm")  # noqa: S108  (the scratch folder is on the disk of /tmp)
 _NICENESS = 5  # the host's event loop goes first
+_MAX_TROUBLE = 2_000
 _BROKEN = 70  # EX_SOFTWARE, sysexits.h
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM)
 
@@ -33,6 +34,7 @@ def run(
     memory_bytes: int,
     setup: repl.Setup,
     extra: Sequence[int] = (),
+    around: Surroundings = ALONE,
 ) -> NoReturn:
     """Start the REPL and look after it; the end of this process is the end of the session.
 
@@ -43,31 +45,48 @@ def run(
         memory_bytes: limit of all processes and disks together.
         setup: for the REPL.
         extra: descriptors that the host gets beside those of every session; closed here.
+        around: what depends on the tier.
     """
     prctl(PR_SET_DUMPABLE, 0)
     # So that what the REPL leaves behind, and its kept state, become children of this process.
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    (walled, wall), (gate, opened) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         ours.close()
-        _be_repl(connection, control, theirs, [scratch, *extra], setup)
+        for descriptor in (walled, opened):
+            os.close(descriptor)
+        _be_repl(connection, control, theirs, [scratch, *extra], setup, around, wall, gate)
+    for descriptor in (wall, gate):
+        os.close(descriptor)
     control.close()
     theirs.close()
+    if trouble := os.read(walled, _MAX_TROUBLE):
+        raise OSError(trouble.decode("utf-8", "replace"))
+    os.close(walled)
     code, itself = os.pidfd_open(child), os.pidfd_open(os.getpid())
-    frames.send(connection, {"event": "ready"}, [scratch, itself, code, *extra])
+    around.ask(code)
+    frames.send(connection, {"event": "ready", **around.facts}, [scratch, itself, code, *extra])
     for descriptor in (scratch, itself, *extra):
         os.close(descriptor)
     os.dup2(0, 1)  # the pipes end when the last process of the code does
     os.dup2(0, 2)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    end = _Watch(connection, Keeper(ours), code, child, memory_bytes).until_end()
+    try:
+        around.wait()
+    except OSError as error:
+        end: dict[str, object] = {"event": "end", "why": "group", "error": str(error)}
+    else:
+        os.write(opened, b"1")  # before that, the REPL runs nothing
+        os.close(opened)
+        end = _Watch(connection, Keeper(ours), code, child, memory_bytes, around).until_end()
     try:
         frames.send(connection, end)
     except OSError:
-        os._exit(1)  # the host is gone; leaving ends every process of the session
-    os._exit(0)
+        around.leave()  # the host is gone
+    around.leave()
 
 
 def _be_repl(
@@ -76,6 +95,9 @@ def _be_repl(
     keeper: socket.socket,
     others: Sequence[int],
     setup: repl.Setup,
+    around: Surroundings,
+    wall: int,
+    gate: int,
 ) -> NoReturn:
     try:
         prctl(PR_SET_DUMPABLE, 1)
@@ -83,6 +105,10 @@ def _be_repl(
         for descriptor in others:
             os.close(descriptor)
         os.nice(_NICENESS)
+        _wall_in(around, wall)
+        if not os.read(gate, 1):
+            os._exit(_BROKEN)
+        os.close(gate)
         repl.main(control, keeper, setup)
     except BaseException:  # noqa: BLE001  (the code may have broken what the REPL stands on)
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))
@@ -90,21 +116,41 @@ def _be_repl(
         os._exit(_BROKEN)
 
 
+def _wall_in(around: Surroundings, wall: int) -> None:
+    """Put up the last walls; what fails is told to init, and no code is run."""
+    try:
+        if around.wall_in is not None:
+            around.wall_in()
+    except OSError as error:
+        os.write(wall, str(error).encode()[:_MAX_TROUBLE])
+        os._exit(_BROKEN)
+    os.close(wall)
+
+
 class _Watch:
     """Waits for whatever comes to an end: the REPL, its memory, or the host's interest."""
 
     def __init__(
-        self, connection: socket.socket, keeper: Keeper, code: int, child: int, memory_bytes: int
+        self,
+        connection: socket.socket,
+        keeper: Keeper,
+        code: int,
+        child: int,
+        memory_bytes: int,
+        around: Surroundings,
     ) -> None:
         self._connection = connection
         self._keeper = keeper
         self._code = code
         self._child = child
         self._memory_bytes = memory_bytes
+        self._around = around
         self._peak = 0
         self._poll = select.poll()
         for source in (connection, keeper, code):
             self._poll.register(source, select.POLLIN)
+        if around.lifeline is not None:
+            self._poll.register(around.lifeline, select.POLLIN)
 
     def until_end(self) -> dict[str, object]:
         """Return why the session ends. While a checkpoint is kept, only the code ends, not the session."""
@@ -121,7 +167,7 @@ class _Watch:
             elif why["why"] == "rollback":
                 frames.send(self._connection, {"event": "nothing kept"})
             else:
-                if why["why"] == "memory":
+                if why["why"] != "exit":  # a limit: the code is still there
                     os.kill(self._child, signal.SIGKILL)
                 return {"event": "end", **why}
 
@@ -131,15 +177,19 @@ class _Watch:
         if self._keeper.fileno() in ready:
             self._keeper.serve(self._child)
         status = _reap(self._child)
-        used = _used_bytes()
+        used = self._around.used_bytes(False)
         if used > self._memory_bytes:
             # Pages shared since the fork are counted once for each process: look again, exactly.
-            used = _used_bytes(exact=True)
+            used = self._around.used_bytes(True)
         self._peak = max(self._peak, used)
+        if self._around.out_of_memory() or used > self._memory_bytes:
+            return {"why": "memory"}
         if status is not None:
             return {"why": "exit", "status": status}
-        if used > self._memory_bytes:
-            return {"why": "memory"}
+        if (limit := self._around.exceeded()) is not None:
+            return {"why": limit}
+        if self._around.lifeline in ready:
+            return {"why": "host gone"}
         if self._connection.fileno() in ready:
             return {"why": "rollback" if self._asked() else "host gone"}
         return None
@@ -176,29 +226,3 @@ def _reap(child: int) -> int | None:
             return os.waitstatus_to_exitcode(status)
         if ended == 0:
             return None
-
-
-def _used_bytes(*, exact: bool = False) -> int:
-    """Return the private memory of all processes but this one, and what the disks hold."""
-    total = 0
-    for disk in _DISKS:
-        space = os.statvfs(disk)
-        total += (space.f_blocks - space.f_bfree) * space.f_frsize
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit() and name != "1":
-            total += _used_by(name, exact=exact)
-    return total
-
-
-def _used_by(process: str, *, exact: bool) -> int:
-    source, fields = "status", (b"RssAnon:", b"RssShmem:")
-    if exact:
-        source, fields = "smaps_rollup", (b"Pss_Anon:", b"Pss_Shmem:")
-    try:
-        with open(f"/proc/{process}/{source}", "rb") as lines:  # noqa: PTH123
-            return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(fields))
-    except PermissionError:
-        # It made itself undumpable to hide: what it shares is then counted in full.
-        return _used_by(process, exact=False) if exact else 0
-    except (FileNotFoundError, ProcessLookupError):  # it ended just now
-        return 0

@@ -1,0 +1,27 @@
+"""Copies of a folder of the host, for sessions whose user cannot read it where it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+MOST_BYTES = 256 << 20
+
+
+def copy_readable(shown: Path, into: Path) -> None:
+    """Copy a folder with everything in it, readable for everybody; symlinks stay what they are.
+
+    Args:
+        shown: made by the host for this; what it holds is not changing.
+        into: made if missing.
+
+    Raises:
+        OSError: it is larger than `MOST_BYTES`, or cannot be copied.
+    """
+    size = sum(path.lstat().st_size for path in shown.rglob("*"))
+    if size > MOST_BYTES:
+        raise OSError(f"the folder to look at has {size:,} bytes, more than the {MOST_BYTES:,} for a copy")
+    shutil.copytree(shown, into, symlinks=True, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    for path in (into, *into.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
