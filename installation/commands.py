@@ -21,17 +21,42 @@ def need_browser() -> None:
     advice = (
         "The tests of the page need Chromium: install it with this system's package manager and start again."
     )
+    trouble = apt_install("chromium", "Chromium, for the tests of the page")
+    if trouble is not None:
+        raise SetupError(f"{trouble}{advice}")
+
+
+def want_bubblewrap() -> None:
+    """Find bubblewrap for one tier of the sandbox, or try to install it; without it, that tier is refused."""
+    if shutil.which("bwrap"):
+        return
+    trouble = apt_install("bubblewrap", "bubblewrap, for the sandbox")
+    if trouble is not None:
+        sys.stderr.write(
+            f"{trouble}The tests of the sandbox's tier bwrap fail without bubblewrap: install "
+            "it with this system's package manager.\n"
+        )
+
+
+def apt_install(package: str, what: str) -> str | None:
+    """Install a package of the system, where this is root on a system with apt.
+
+    Returns:
+        None when it is installed; else what went wrong, a sentence and a blank, or nothing where it was not
+        tried.
+    """
     if shutil.which("apt-get") is None or os.geteuid() != 0:
-        raise SetupError(advice)
-    sys.stderr.write("Installing Chromium with apt-get, for the tests of the page.\n")
+        return ""
+    sys.stderr.write(f"Installing {what}, with apt-get.\n")
     quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+    for words in (["update"], ["install", "-y", "--no-install-recommends", package]):
         done = subprocess.run(
             ["apt-get", "-q", *words], env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         if done.returncode:
             sys.stderr.write(done.stdout.decode("utf-8", "replace")[-2000:])
-            raise SetupError(f"apt-get {words[0]} failed. {advice}")
+            return f"apt-get {words[0]} failed. "
+    return None
 
 
 CHECK = [
@@ -78,6 +103,7 @@ def main(arguments: list[str]) -> int:
     set_up(dev=name != "run")
     if name == "test":
         need_browser()
+        want_bubblewrap()
     chosen = environment()
     for number, words in enumerate(commands):
         last = number == len(commands) - 1

@@ -108,6 +108,18 @@ def choice(given: Mapping[str, str], name: str, choices: Sequence[_Choice]) -> _
     raise ConfigurationError(f"{name} is {value!r}: write one of {', '.join(choices)}.")
 
 
+def exact_choice(given: Mapping[str, str], name: str, choices: Sequence[_Choice], *, exact: str) -> _Choice:
+    """Read one of a few words, of which one counts only as it stands: it must not come by a slip."""
+    value = given.get(name, "")
+    if value != exact and value.strip().lower() == exact:
+        raise ConfigurationError(
+            f"{name} is {value!r}: to run generated code without any walls, write exactly {exact}, in small "
+            f"letters and without blanks; better, write {choices[0]}."
+        )
+    trimmed = {name: value.strip()} if value.strip() else {}
+    return choice(trimmed, name, choices)
+
+
 def labels(given: Mapping[str, str]) -> tuple[str, ...]:
     """Read names with commas between them, each once, in their order."""
     value = given.get("PYTHONIC_LABELS", "")

@@ -18,11 +18,14 @@ from typing import Final, Literal, cast
 from dotenv import dotenv_values
 
 from pythonic_assistant.domain.errors import ConfigurationError
+from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.setting_limits import sandbox_limits
 from pythonic_assistant.setting_values import (
     Secret,
     choice,
     database_url,
     email,
+    exact_choice,
     labels,
     secret,
     shown,
@@ -31,12 +34,11 @@ from pythonic_assistant.setting_values import (
 )
 
 CodeFormat = Literal["auto", "custom", "function", "fence"]
-SandboxChoice = Literal["auto", "namespaces"]
+SandboxChoice = Literal["auto", "namespaces", "bwrap", "landlock", "unsafe"]
 Role = Literal["supervisor", "worker", "page", "command line"]
 
 CODE_FORMATS: Final[tuple[CodeFormat, ...]] = ("auto", "custom", "function", "fence")
-# "bwrap", "landlock" and "unsafe" are reserved for tiers to come.
-SANDBOX_CHOICES: Final[tuple[SandboxChoice, ...]] = ("auto", "namespaces")
+SANDBOX_CHOICES: Final[tuple[SandboxChoice, ...]] = ("auto", "namespaces", "bwrap", "landlock", "unsafe")
 # OpenAI's default coding model in November 2026; used only when a key and no model is set.
 DEFAULT_MODEL: Final = "gpt-6.1-sol"
 # More slots than this on one worker is a typing mistake: each slot holds a sandbox of up to 1 GiB.
@@ -58,6 +60,7 @@ SETTING_NAMES: Final[tuple[str, ...]] = (
     "PYTHONIC_SLOTS",
     "PYTHONIC_LABELS",
     "PYTHONIC_SANDBOX",
+    "PYTHONIC_LIMITS",
     "PYTHONIC_PRIVATE_HOSTS",
     "PYTHONIC_SECRETS_KEY",
     "PYTHONIC_EMAIL",
@@ -95,7 +98,8 @@ class Settings:
         supabase_port: of the embedded Supabase.
         slots: tasks that one worker runs at the same time.
         labels: what this worker offers to tasks that ask for a label.
-        sandbox: how generated code is isolated.
+        sandbox: how generated code is isolated; "unsafe" does not isolate, and is never chosen by "auto".
+        limits: of every sandbox session, by default and at most.
         private_hosts: routes to hosts with private addresses that code may be allowed to reach, as written.
         secrets_key: opens people's secrets; None means each worker's own.
         email: who signs in at the command line; for the page, the local user of the embedded Supabase.
@@ -117,6 +121,7 @@ class Settings:
     slots: int = 4
     labels: tuple[str, ...] = ()
     sandbox: SandboxChoice = "auto"
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
     private_hosts: str = ""
     secrets_key: Secret | None = None
     email: str | None = None
@@ -149,7 +154,7 @@ def load_settings(
     """
     values = _read_file(dotenv_path)
     _refuse_unknown((*values, *environ))
-    values |= {name: environ[name].strip() for name in SETTING_NAMES if name in environ}
+    values |= {name: _trimmed(name, environ[name]) for name in SETTING_NAMES if name in environ}
     hidden = _HIDDEN_FROM_PAGE if role == "page" else frozenset[str]()
     given = {name: value for name, value in values.items() if value and name not in hidden}
 
@@ -171,7 +176,8 @@ def load_settings(
         supabase_port=whole_number(given, "PYTHONIC_SUPABASE_PORT", 54321, 65535),
         slots=whole_number(given, "PYTHONIC_SLOTS", 4, MAX_SLOTS),
         labels=labels(given),
-        sandbox=choice(given, "PYTHONIC_SANDBOX", SANDBOX_CHOICES),
+        sandbox=exact_choice(given, "PYTHONIC_SANDBOX", SANDBOX_CHOICES, exact="unsafe"),
+        limits=sandbox_limits(given),
         private_hosts=given.get("PYTHONIC_PRIVATE_HOSTS", ""),
         secrets_key=secret(given, "PYTHONIC_SECRETS_KEY"),
         email=email(given),
@@ -206,9 +212,15 @@ def _read_file(path: Path | None) -> dict[str, str]:
         found = dotenv_values(path, interpolate=False, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The settings file {path} cannot be read ({error}).") from error
-    known = {name: (value or "").strip() for name, value in found.items()}
+    known = {name: _trimmed(name, value or "") for name, value in found.items()}
     _refuse_unknown(known)
     return {name: value for name, value in known.items() if name in SETTING_NAMES}
+
+
+def _trimmed(name: str, value: str) -> str:
+    """Take blanks off the ends; a word that must be written exactly keeps them, to be refused for them."""
+    trimmed = value.strip()
+    return value if name == "PYTHONIC_SANDBOX" and trimmed else trimmed
 
 
 def _refuse_unknown(names: Sequence[str] | Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pythonic_assistant.setting_limits import written
 from pythonic_assistant.settings import Settings
 
 # What programmes need to find their files, speak the person's language and reach the network.
@@ -73,6 +74,7 @@ def of_worker(environ: Mapping[str, str], settings: Settings, access: Access) ->
         "PYTHONIC_CODE_FORMAT": settings.code_format,
         "PYTHONIC_SLOTS": str(settings.slots),
         "PYTHONIC_SANDBOX": settings.sandbox,
+        "PYTHONIC_LIMITS": written(settings.limits),
         "PYTHONIC_LABELS": ",".join(settings.labels),
         "PYTHONIC_PRIVATE_HOSTS": settings.private_hosts,
     }

@@ -22,7 +22,7 @@ from pythonic_assistant import __version__
 from pythonic_assistant.adapters.egress.broker import EgressBroker
 from pythonic_assistant.adapters.egress.policy import Route, read_routes
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
-from pythonic_assistant.adapters.sandbox import zygote_sandbox
+from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
@@ -78,6 +78,9 @@ def config_of(settings: Settings) -> WorkerConfig:
         model=model,
         slots=settings.slots,
         labels=settings.labels,
+        sandbox=settings.sandbox,
+        limits=settings.limits,
+        packages=settings.home / "packages",
         private_hosts=settings.private_hosts,
         secrets_key=settings.secrets_key.reveal() if settings.secrets_key else None,
     )
@@ -102,6 +105,7 @@ class Worker:
         self.engine: Engine | None = None
         self.sandbox_tier = "starting"
         self.sandbox_problem = "The sandbox is starting."
+        self.sandbox_note = ""
 
     def look(self) -> Readiness:
         """How the worker is, now."""
@@ -109,6 +113,7 @@ class Worker:
             engine=self.engine,
             sandbox=self.sandbox_tier,
             sandbox_problem=self.sandbox_problem,
+            sandbox_note=self.sandbox_note,
             model=self.config.model.model if self.config.model else None,
         )
 
@@ -122,6 +127,7 @@ class Worker:
             "labels": list(self.config.labels),
             "model": self.config.model.model if self.config.model else None,
             "sandbox": self.sandbox_tier,
+            "sandbox_note": self.sandbox_note,
             "started_at": self.started_at.isoformat(),
         }
 
@@ -135,11 +141,16 @@ class Worker:
         runners = SpareRunner(self.config.home / "runner.log", folder)
         try:
             runners.prepare()  # imports while the zygote does
+            options = SandboxOptions(limits=self.config.limits, packages=self.config.packages)
             async with (
-                zygote_sandbox(socket_path) as sandbox,
+                open_sandbox(socket_path, wanted=self.config.sandbox, options=options) as sandbox,
                 EgressBroker(socket_path.with_suffix(".out"), routes=self.routes) as broker,
             ):
                 self.sandbox_tier, self.sandbox_problem = sandbox.tier, ""
+                self.sandbox_note = sandbox.note
+                if sandbox.note:
+                    extra = {"action": "sandbox_chosen", "tier": sandbox.tier, "note": sandbox.note}
+                    log.warning("sandbox chosen", extra=extra)
                 async with asyncio.TaskGroup() as group:
                     # Without a zygote this process is of no use: it ends, and the supervisor starts another.
                     watching = group.create_task(sandbox.wait_lost(), name="zygote-watch")

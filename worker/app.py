@@ -15,11 +15,16 @@ OWN_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """What has to be there before tasks can run; `sandbox_problem` is empty when code can be isolated."""
+    """What has to be there before tasks can run; `sandbox_problem` is empty when code can be isolated.
+
+    Attributes:
+        sandbox_note: why this tier and not another; empty when there is nothing to say.
+    """
 
     engine: Engine | None
     sandbox: str
     sandbox_problem: str
+    sandbox_note: str
     model: str | None
 
 
@@ -63,6 +68,7 @@ def create_app(look: Callable[[], Readiness]) -> Quart:
             "problems": problems,
             "model": state.model,
             "sandbox": state.sandbox,
+            "sandbox_note": state.sandbox_note,
         }
         if state.engine is not None:
             body["condition"] = asdict(state.engine.condition)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.settings import SandboxChoice
 from pythonic_assistant.wire import ModelConfig
 
 
@@ -24,9 +25,11 @@ class WorkerConfig:
         poll_seconds: between two claims when no hint came; hints can be lost.
         drain_seconds: how long a stop waits for the database to take unfinished tasks back.
         input_bytes: the largest file that a person may give.
+        sandbox: which tier isolates generated code; see `open_sandbox`.
+        limits: of every sandbox session, by default and at most.
+        packages: folder of additional packages of the sandbox, or None.
         budget: of a run whose task names none.
         most_budget: the most that a task may name.
-        limits: of every sandbox session, by default and at most.
         private_hosts: the operator's routes to hosts with private addresses, as written.
         secrets_key: the private key for secrets; None means the one in `home`.
     """
@@ -44,6 +47,9 @@ class WorkerConfig:
     drain_seconds: float = 8.0
     input_bytes: int = 1 << 30
     budget: Budget = field(default_factory=Budget)
+    sandbox: SandboxChoice = "auto"
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
+    packages: Path | None = None
     most_budget: Budget = field(
         default_factory=lambda: Budget(
             turns=400, tokens=8_000_000, seconds=6 * 3600.0, execution_seconds=3600.0
@@ -51,7 +57,6 @@ class WorkerConfig:
     )
     private_hosts: str = ""
     secrets_key: str | None = None
-    limits: SandboxLimits = field(default_factory=SandboxLimits)
 
     def __repr__(self) -> str:
         return f"WorkerConfig({self.supabase_url!r}, slots={self.slots}, home={str(self.home)!r}, key=…)"

@@ -57,6 +57,15 @@ def parser() -> argparse.ArgumentParser:
         each.add_argument("--json", action="store_true", help="print JSON instead of text")
 
     commands.add_parser("doctor", help="look at each part, its version and its state")
+    sandbox = commands.add_parser("sandbox", help="what generated code finds in its sandbox")
+    parts = sandbox.add_subparsers(dest="part", required=True, metavar="part")
+    packages = parts.add_parser("packages", help="packages beside those of this installation")
+    actions = packages.add_subparsers(dest="action", required=True, metavar="action")
+    actions.add_parser("list", help="show them")
+    for action, text in (("add", "install them, wheels only"), ("remove", "take them away")):
+        changing = actions.add_parser(action, help=text)
+        changing.add_argument("names", nargs="+", metavar="NAME", help="such as tabulate or 'xlsxwriter>=3'")
+
     commands.add_parser("studio", help="print a link to the embedded database's table editor")
     return top
 
@@ -109,6 +118,10 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
             from pythonic_assistant.cli.doctor import doctor
 
             return await doctor(settings)
+        case "sandbox":
+            from pythonic_assistant.cli.packages import packages
+
+            return await packages(settings, given.action, getattr(given, "names", []))
         case "studio":
             from pythonic_assistant.cli.studio import studio
 

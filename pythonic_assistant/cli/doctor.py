@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pythonic_assistant import __version__
-from pythonic_assistant.adapters.sandbox import zygote_sandbox
+from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
 from pythonic_assistant.cli.account import account_of, sign_in
 from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
 from pythonic_assistant.settings import Settings
@@ -80,10 +80,16 @@ async def _packages(_settings: Settings) -> Finding:
     return Finding(part="Packages", state="ok", detail=detail)
 
 
-async def _sandbox(_settings: Settings) -> Finding:
+async def _sandbox(settings: Settings) -> Finding:
     try:
-        async with zygote_sandbox() as sandbox:
-            return Finding(part="Sandbox", state="ok", detail=f"{sandbox.tier}, self-test passed")
+        options = SandboxOptions(limits=settings.limits, warm=0)
+        async with open_sandbox(wanted=settings.sandbox, options=options) as sandbox:
+            if sandbox.tier == "unsafe":
+                return Finding(
+                    part="Sandbox", state="problem", detail="unsafe: no walls", advice=sandbox.note
+                )
+            detail = f"{sandbox.tier}, self-test passed"
+            return Finding(part="Sandbox", state="ok", detail=detail, advice=sandbox.note)
     except AssistantError as error:
         return Finding(part="Sandbox", state="problem", detail="cannot isolate code", advice=str(error))
 

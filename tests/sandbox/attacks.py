@@ -120,6 +120,83 @@ NETWORK = {
 }
 ALL = {**FILES, **PROCESSES, **KERNEL, **NETWORK}
 
+# For tiers without namespaces, where the host's processes and files are in sight: `{victim}` is a process
+# and `{own_file}` a file of the user who runs the worker.
+BARE_PROCESSES = {
+    "environment of a process": "return open('/proc/{victim}/environ').read() or 'readable'",
+    "memory of a process": "return open('/proc/{victim}/mem', 'rb')",
+    "memory map of a process": "return open('/proc/{victim}/maps').read()",
+    "descriptors of a process": "return os.listdir('/proc/{victim}/fd')",
+    "a descriptor of a process": "return open('/proc/{victim}/fd/0')",
+    "current folder of a process": "return os.listdir('/proc/{victim}/cwd')",
+    "root of a process": "return os.listdir('/proc/{victim}/root')",
+    "where a process is": "return os.readlink('/proc/{victim}/cwd')",
+    "programme of a process": "return open('/proc/{victim}/exe', 'rb')",
+    "arguments of a process": "return open('/proc/{victim}/cmdline').read()",
+    "thread of a process": "return open('/proc/{victim}/task/{victim}/environ').read()",
+    "process by the root of its own": "return open('/proc/self/root/proc/{victim}/environ').read()",
+    "list of processes": "return os.listdir('/proc')",
+    "sockets of the host": "return open('/proc/self/net/unix').read()",
+    "mounts of the host": "return open('/proc/self/mountinfo').read()",
+    "order in which memory runs out": "return open('/proc/{victim}/oom_score_adj', 'w')",
+    "signal": "os.kill({victim}, 0)\nreturn 'signalled'",
+    "signal to a thread": "return syscall({tgkill}, {victim}, {victim}, 0)",
+    "signal to any thread": "return syscall({tkill}, {victim}, 0)",
+    "queued signal": (
+        "i = struct.pack('iii', 10, 0, -1).ljust(128)\nreturn syscall({rt_sigqueueinfo}, {victim}, 10, i)"
+    ),
+    "signal by descriptor": "return signal.pidfd_send_signal(os.pidfd_open({victim}), 0)",
+    "signal to a group": "os.killpg({victim_group}, 0)\nreturn 'signalled'",
+    "signal to init": "os.kill(os.getppid(), 0)\nreturn 'signalled'",
+    "limits of a process": "return resource.prlimit({victim}, resource.RLIMIT_NOFILE, (4, 4))",
+    "priority of a process": "os.setpriority(os.PRIO_PROCESS, {victim}, 19)\nreturn 'slower'",
+    "priority of a user": "os.setpriority(os.PRIO_USER, 0, 19)\nreturn 'slower'",
+    "processors of a process": "os.sched_setaffinity({victim}, {{0}})\nreturn 'moved'",
+    "scheduling of a process": (
+        "os.sched_setscheduler({victim}, os.SCHED_IDLE, os.sched_param(0))\nreturn 'idle'"
+    ),
+    "disk priority of a process": "return syscall({ioprio_set}, 1, {victim}, 3 << 13)",
+    "a session of its own": "return os.setsid()",
+    "a group of its own": "return os.setpgid(0, 0)",
+    "hiding from init": "return syscall({prctl}, 4, 0, 0, 0, 0)",
+}
+BARE_FILES = {
+    "file of the user": "return open({own_file!r}).read()",
+    "write to a file of the user": "return open({own_file!r}, 'a')",
+    "cut a file of the user": "return os.truncate({own_file!r}, 0)",
+    "remove a file of the user": "return os.unlink({own_file!r})",
+    "rename a file of the user": "return os.rename({own_file!r}, 'taken')",
+    "another name for a file of the user": "return os.link({own_file!r}, 'taken')",
+    "replace a file of the user": "open('new', 'w').close()\nreturn os.replace('new', {own_file!r})",
+    "attributes of a file of the user": "return os.setxattr({own_file!r}, 'user.mark', b'1')",
+    "watch a file of the user": (
+        "return syscall({inotify_add_watch}, libc.inotify_init1(0), {own_file!r}.encode(), 0xfff)"
+    ),
+    "read through a link": "os.symlink({own_file!r}, 'link')\nreturn open('link').read()",
+    "new file in the user's folder": "return open({own_file!r} + '.new', 'w')",
+    "new folder in the user's folder": "return os.mkdir({own_file!r} + '.folder')",
+    "link in the user's folder": "return os.symlink('/', {own_file!r} + '.link')",
+    "the host's temporary folder": "return open('/tmp/owned', 'w')",
+    "the host's shared memory": "return open('/dev/shm/owned', 'w')",
+    "above the session's folder": "return os.listdir('../..')",
+    "beside the session's folders": "return open('../owned', 'w')",
+    "another session's file": "return open({neighbour!r}).read()",
+    "write to another session's file": "return open({neighbour!r}, 'a')",
+}
+BARE_KERNEL = {
+    "unix socket": "return socket.socket(socket.AF_UNIX)",
+    "internet socket": "return socket.socket()",
+    "datagrams of a pair": "return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+    "datagrams of a pair, closed on exec": (
+        "return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)"
+    ),
+    "files in flight": ("a, b = socket.socketpair()\nreturn socket.send_fds(a, [b'x'], [0])"),
+    "semaphores": "return syscall({semget}, 0, 1, 0o1600)",
+    "attach a shared segment": "return syscall({shmat}, 0, 0, 0)",
+    "remove a message queue": "return syscall({mq_unlink}, b'queue')",
+}
+BARE = {**BARE_PROCESSES, **BARE_FILES, **BARE_KERNEL}
+
 
 def programme(body: str) -> str:
     """Return code that prints HELD or ESCAPED."""

@@ -59,7 +59,10 @@ class _Sandbox:
         return self.session
 
 
-NAMES = ("read_secret", "read_environment", "connect", "unshare", "vsock", "signal_host")
+NAMES = (
+    *("read_secret", "read_environment", "connect", "unshare", "vsock", "netlink", "signal_host"),
+    *("limit_host", "trace", "write_outside", "raise_limit"),
+)
 
 
 def test_host_without_namespaces_is_told_what_to_do() -> None:

@@ -38,7 +38,7 @@ async def test_a_zygote_that_cannot_be_started_again_is_told(
     async with zygote_sandbox(tmp_path / "zygote.sock", probe=False) as sandbox:
         waiting = asyncio.create_task(sandbox.wait_lost())
         monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
-        _kill(sandbox._zygote)
+        _kill(sandbox._source)
         with pytest.raises(SandboxUnavailableError, match=r"5 starts of another failed.*No such file"):
             await asyncio.wait_for(waiting, 10)
         with socket.socket(socket.AF_UNIX) as visitor, pytest.raises(ConnectionRefusedError):

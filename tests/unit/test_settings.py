@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from pythonic_assistant.domain.errors import ConfigurationError
+from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.setting_limits import written
 from pythonic_assistant.settings import DEFAULT_MODEL, SETTING_NAMES, Secret, Settings, load_settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -102,6 +104,20 @@ def test_which_model_is_asked(environ: dict[str, str], model: str | None, config
         ({"PYTHONIC_SLOTS": "1e3"}, ["PYTHONIC_SLOTS", "'1e3'"]),
         ({"PYTHONIC_LABELS": "gpu,My Box"}, ["PYTHONIC_LABELS", "gpu,berlin"]),
         ({"PYTHONIC_SANDBOX": "docker"}, ["PYTHONIC_SANDBOX", "'docker'", "namespaces"]),
+        ({"PYTHONIC_SANDBOX": "UNSAFE"}, ["'UNSAFE'", "exactly unsafe", "better, write auto"]),
+        ({"PYTHONIC_SANDBOX": "unsafe "}, ["'unsafe '", "exactly unsafe", "without blanks"]),
+        ({"PYTHONIC_SANDBOX": "unsafe-none"}, ["'unsafe-none'", "auto, namespaces"]),
+        ({"PYTHONIC_LIMITS": "memory=-1"}, ["'memory=-1'", "memory=512MiB"]),
+        ({"PYTHONIC_LIMITS": "memory=2GB"}, ["'memory=2GB'", "KiB, MiB or GiB"]),
+        ({"PYTHONIC_LIMITS": "memory=1MiB"}, ["'memory=1MiB'", "at least 32MiB", "memory=1GiB"]),
+        ({"PYTHONIC_LIMITS": "memory=9999999GiB"}, ["write less", "memory=1GiB"]),
+        ({"PYTHONIC_LIMITS": "memory="}, ["'memory='", "memory=512MiB"]),
+        ({"PYTHONIC_LIMITS": "memory"}, ["'memory'", "name=value"]),
+        ({"PYTHONIC_LIMITS": "ram=1GiB"}, ["no limit 'ram'", "memory, disk, processes"]),
+        ({"PYTHONIC_LIMITS": "cpu=0"}, ["'cpu=0'", "at least 1"]),
+        ({"PYTHONIC_LIMITS": "cpu=ten"}, ["'cpu=ten'", "whole seconds"]),
+        ({"PYTHONIC_LIMITS": "processes=1.5"}, ["'processes=1.5'", "a whole number"]),
+        ({"PYTHONIC_LIMITS": "disk=1GiB, disk=2GiB"}, ["disk is named twice"]),
         ({"PYTHONIC_CODE_FORMAT": "json"}, ["PYTHONIC_CODE_FORMAT", "'json'", "fence"]),
         ({**HOSTED, "SUPABASE_URL": "abcdefgh"}, ["SUPABASE_URL", "'abcdefgh'", "https://"]),
         ({**HOSTED, "SUPABASE_URL": "https://h:99999"}, ["SUPABASE_URL", "99999"]),
@@ -197,3 +213,35 @@ def test_documents_name_only_settings_that_exist() -> None:
     for document in documents:
         named = set(re.findall(r"\bPYTHONIC_[A-Z_]*[A-Z]\b", document.read_text(encoding="utf-8")))
         assert named <= set(SETTING_NAMES), f"{document.name} names {sorted(named - set(SETTING_NAMES))}"
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("", SandboxLimits()),
+        ("memory=2GiB", SandboxLimits(memory_bytes=2 << 30)),
+        (" disk = 1.5 GiB ,, output=64KiB", SandboxLimits(disk_bytes=3 << 29, output_bytes=64 << 10)),
+        ("memory=67108864,open_files=32", SandboxLimits(memory_bytes=64 << 20, open_files=32)),
+        ("processes=128, cpu=60, inodes=16", SandboxLimits(processes=128, cpu_seconds=60, inodes=16)),
+    ],
+)
+def test_limits_are_read_and_written_alike(text: str, limits: SandboxLimits) -> None:
+    assert load_settings({"PYTHONIC_LIMITS": text}, None).limits == limits
+    assert load_settings({"PYTHONIC_LIMITS": written(limits)}, None).limits == limits
+
+
+def test_blanks_around_a_tier_other_than_unsafe_are_no_mistake(tmp_path: Path) -> None:
+    assert load_settings({"PYTHONIC_SANDBOX": " landlock "}, None).sandbox == "landlock"
+    assert load_settings({"PYTHONIC_SANDBOX": "  "}, None).sandbox == "auto"
+    assert load_settings({"PYTHONIC_SANDBOX": "unsafe"}, None).sandbox == "unsafe"
+    file = tmp_path / ".env"
+    file.write_text("PYTHONIC_SANDBOX=' unsafe'\n")
+    with pytest.raises(ConfigurationError, match="exactly unsafe"):
+        load_settings({}, file)
+
+
+def test_the_limits_of_the_example_file_are_the_defaults() -> None:
+    line = re.search(r"^# PYTHONIC_LIMITS=(.*)$", (PROJECT / ".env.example").read_text(), re.MULTILINE)
+    assert line is not None
+    assert load_settings({"PYTHONIC_LIMITS": line[1]}, None).limits == SandboxLimits()
+    assert line[1].count("=") == len(dataclasses.fields(SandboxLimits))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pythonic_assistant.domain.errors import ConfigurationError
+from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.settings import load_settings
 from supervisor.environments import Access, of_page, of_worker
 from worker.__main__ import config_of
@@ -42,10 +43,12 @@ def test_without_a_model_there_is_only_the_demo() -> None:
     assert config_of(load_settings(SUPABASE, None, role="worker")).model is None
 
 
-@pytest.mark.parametrize("tier", ["bwrap", "landlock", "unsafe"])
-def test_a_tier_that_is_not_there_is_refused_never_replaced(tier: str) -> None:
-    with pytest.raises(ConfigurationError, match="PYTHONIC_SANDBOX"):
-        load_settings({**SUPABASE, "PYTHONIC_SANDBOX": tier}, None, role="worker")
+@pytest.mark.parametrize("tier", ["auto", "namespaces", "bwrap", "landlock", "unsafe"])
+def test_a_worker_is_told_its_tier_and_limits(tier: str) -> None:
+    given = {**SUPABASE, "PYTHONIC_SANDBOX": tier, "PYTHONIC_LIMITS": "memory=2GiB, cpu=30"}
+    config = config_of(load_settings(given, None, role="worker"))
+    assert config.sandbox == tier
+    assert config.limits == SandboxLimits(memory_bytes=2 << 30, cpu_seconds=30)
 
 
 def test_a_worker_by_itself_needs_a_database() -> None:

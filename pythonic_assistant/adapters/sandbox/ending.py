@@ -9,6 +9,26 @@ from typing import Any
 from pythonic_assistant.domain.limits import SandboxLimits
 
 _MIB = 1 << 20
+_GONE = "The session and its variables are gone"
+# What is counted from time to time, where the kernel does not refuse it on the spot.
+_COUNTED = {
+    "disk": (
+        "The code's files took more than {disk} MiB, the limit of a session (disk_bytes). "
+        f"{_GONE}: write less, or remove files that are no longer needed."
+    ),
+    "inodes": (
+        "The code made more than {inodes:,} files and folders, the limit of a session (inodes). "
+        f"{_GONE}: write fewer files."
+    ),
+    "processes": (
+        "The code ran more than {processes} processes at once, the limit of a session (processes). "
+        f"{_GONE}: start fewer."
+    ),
+    "hidden": (
+        "A process of the code hid its open files from the sandbox, which counts them as disk. "
+        f"{_GONE}: start only programmes that can be read."
+    ),
+}
 
 
 def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits) -> str:
@@ -26,6 +46,10 @@ def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits) -> str:
             f"The code used more than {limits.memory_bytes / _MIB:,.0f} MiB of memory, the limit of a "
             "session (memory_bytes, scratch files included). The session and its variables are gone: work "
             "in smaller pieces."
+        )
+    if why in _COUNTED:
+        return _COUNTED[why].format(
+            disk=f"{limits.disk_bytes / _MIB:,.0f}", inodes=limits.inodes, processes=limits.processes
         )
     status = end.get("status")
     if not isinstance(status, int):

@@ -26,10 +26,12 @@ class ListeningSocket:
 
     Args:
         path: where to listen; by default in a fresh folder of our own.
+        tier: what isolates behind it; told to whoever knows only the path, by a file beside it.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, tier: str = "namespaces") -> None:
         self._path = path
+        self._tier = tier
         self._own_folder: Path | None = None
         self._socket: socket.socket | None = None
         self._made: tuple[int, int] | None = None  # device and inode of the socket that we made
@@ -73,6 +75,7 @@ class ListeningSocket:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             await _clear(self._path)
+            _tier_file(self._path).write_text(self._tier)
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._socket.bind(str(self._path))
             self._made = _identity(self._path)
@@ -96,9 +99,22 @@ class ListeningSocket:
         made, self._made = self._made, None
         if made is not None and _identity(self.path) == made:
             self.path.unlink(missing_ok=True)
+            _tier_file(self.path).unlink(missing_ok=True)
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder, ignore_errors=True)
             self._own_folder = self._path = None
+
+
+def tier_at(path: Path) -> str:
+    """Return what isolates behind a socket: what its owner wrote beside it."""
+    try:
+        return _tier_file(path).read_text()
+    except OSError:  # nobody has started there yet; the first `open` will say so
+        return "namespaces"
+
+
+def _tier_file(path: Path) -> Path:
+    return path.with_suffix(".tier")
 
 
 async def _clear(path: Path) -> None:

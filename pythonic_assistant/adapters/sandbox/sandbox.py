@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits
+from pythonic_assistant.adapters.sandbox.details import details_of
 from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_inputs
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.session import Handles, NamespaceSession
@@ -20,6 +21,7 @@ from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import LEAST, MOST, SandboxLimits
 
 _OPEN_SECONDS = 15.0
+_OPEN_COLD_SECONDS = 60.0  # of a tier that imports anew for each session: many at once wait for the cores
 _RETRY_SECONDS = 0.05
 _MOST_SEED = (1 << 63) - 1
 _DESCRIPTORS = 3  # scratch folder, init, REPL
@@ -27,21 +29,32 @@ _LIMITS = SandboxLimits()
 
 
 class NamespaceSandbox:
-    """Sessions in namespaces of their own, forked from a zygote.
+    """Sessions that are asked for at a socket: of a zygote, or of whoever answers in its way.
 
     Args:
-        socket_path: where the zygote listens.
+        socket_path: where sessions are asked for.
+        tier: what isolates them.
         collect_limits: caps on the files taken out of a session.
     """
 
-    def __init__(self, socket_path: Path, *, collect_limits: CollectLimits | None = None) -> None:
+    def __init__(
+        self, socket_path: Path, *, tier: str = "namespaces", collect_limits: CollectLimits | None = None
+    ) -> None:
         self._path = socket_path
+        self._tier = tier
+        self._patience = _OPEN_COLD_SECONDS if tier == "bwrap" else _OPEN_SECONDS
         self._collect_limits = collect_limits or CollectLimits()
+        self._details: Mapping[str, str | int] = {}
 
     @property
-    def tier(self) -> Literal["namespaces"]:
+    def tier(self) -> str:
         """What isolates."""
-        return "namespaces"
+        return self._tier
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What the zygote told about its walls with the last session: see `details.details_of`."""
+        return self._details
 
     @property
     def socket_path(self) -> Path:
@@ -69,7 +82,7 @@ class NamespaceSandbox:
         _ensure_seed(seed)
         opened = await asyncio.to_thread(open_inputs, inputs) if inputs else []
         try:
-            async with asyncio.timeout(_OPEN_SECONDS):
+            async with asyncio.timeout(self._patience):
                 while True:
                     try:
                         return await self._ask(opened, limits, seed)
@@ -78,7 +91,7 @@ class NamespaceSandbox:
                         await asyncio.sleep(_RETRY_SECONDS)
         except TimeoutError as error:
             raise SandboxUnavailableError(
-                f"The sandbox's zygote at {self._path} gave no session within {_OPEN_SECONDS:g} seconds. "
+                f"The sandbox's zygote at {self._path} gave no session within {self._patience:g} seconds. "
                 "See whether the worker that owns it is running."
             ) from error
         finally:
@@ -116,6 +129,7 @@ class NamespaceSandbox:
             except frames.FrameError as error:
                 raise SandboxUnavailableError("The sandbox's zygote sent an unreadable message.") from error
             _ensure_ready(answer, descriptors)
+            self._details = details_of(answer)
         except BaseException:
             init.close()
             control.close()

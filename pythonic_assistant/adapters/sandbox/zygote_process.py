@@ -9,22 +9,26 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self
 
 from pythonic_assistant.adapters.sandbox import diagnosis, interpreter
 from pythonic_assistant.adapters.sandbox.channel import Channel
+from pythonic_assistant.adapters.sandbox.details import details_of
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.listening import ListeningSocket
 from pythonic_assistant.domain.errors import SandboxUnavailableError
 
+ZygoteTier = Literal["namespaces", "landlock", "unsafe"]
 PRELOAD = ("numpy", "pandas", "matplotlib", "matplotlib.pyplot", "scipy")
 _START_SECONDS = 60.0  # a cold disk on a small machine; 0.6 s is usual
 _STOP_SECONDS = 5.0
 _RESPAWN_SECONDS = 0.2
 _RESPAWNS = 5  # failed starts in a row before giving up: 6 s with the pauses between them
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "HOME": "/tmp",  # noqa: S108  (the zygote's own)
     "LANG": "C.UTF-8",
     # pyarrow's allocator would start a thread at import; the plain MALLOC_CONF is not read
@@ -48,10 +52,21 @@ class ZygoteProcess:
     Args:
         socket_path: where to listen, and nobody else may; its folder is made with mode 0700 if it does not
             exist. Other users are refused by the zygote in any case.
+        tier: what isolates; "landlock" is for hosts that allow no namespaces, "unsafe" isolates nothing.
+        landlock_most: the newest version of Landlock to use, to try out what holds on older kernels.
     """
 
-    def __init__(self, socket_path: Path | None = None) -> None:
-        self._listening = ListeningSocket(socket_path)
+    def __init__(
+        self,
+        socket_path: Path | None = None,
+        *,
+        tier: ZygoteTier = "namespaces",
+        landlock_most: int | None = None,
+    ) -> None:
+        self._listening = ListeningSocket(socket_path, tier=tier)
+        self._tier: ZygoteTier = tier
+        self._landlock_most = landlock_most
+        self._details: Mapping[str, str | int] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._status: Channel | None = None
         self._guard: asyncio.Task[None] | None = None
@@ -71,6 +86,11 @@ class ZygoteProcess:
     def pid(self) -> int | None:
         """Process id of the zygote that serves now."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def details(self) -> Mapping[str, str | int]:
+        """What the zygote that serves now knows about its walls; see `NamespaceSandbox.details`."""
+        return self._details
 
     async def __aenter__(self) -> Self:
         """Start. See `start`."""
@@ -144,6 +164,7 @@ class ZygoteProcess:
         except frames.FrameError as error:
             raise SandboxUnavailableError("The sandbox's zygote sent an unreadable message.") from error
         _ensure_ready(answer)
+        self._details = details_of(answer)
 
     def _launch(self, listening: socket.socket) -> Channel:
         """Start the process; return the channel to it.
@@ -160,12 +181,15 @@ class ZygoteProcess:
                 "python_paths": interpreter.python_paths(),
                 "site_packages": interpreter.site_packages(),
                 "preload": PRELOAD,
+                "tier": self._tier,
+                "scratch": tempfile.gettempdir(),
+                "landlock_most": self._landlock_most,
             }
             inside = Path(__file__).parent / "inside"
             # Started on this thread on purpose: the zygote asks to be killed when its parent thread ends.
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(inside / "__main__.py"), json.dumps(settings)],
-                env=_ENVIRONMENT,
+                env=ENVIRONMENT,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -240,6 +264,4 @@ class ZygoteProcess:
 
 def _ensure_ready(answer: dict[str, Any]) -> None:
     if answer.get("event") != "ready":
-        raise SandboxUnavailableError(
-            diagnosis.unavailable(str(answer.get("stage")), str(answer.get("error")), answer.get("errno"))
-        )
+        raise diagnosis.unavailable(str(answer.get("stage")), str(answer.get("error")), answer.get("errno"))

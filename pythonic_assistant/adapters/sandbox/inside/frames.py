@@ -66,8 +66,10 @@ def decode(payload: bytes) -> dict[str, Any]:
 def send(channel: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
     """Send one message, waiting as long as it takes."""
     data = encode(message)
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    sent = channel.sendmsg([data], ancillary)
+    sent = 0
+    if descriptors:  # else no sendmsg(2), which not every session may call
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        sent = channel.sendmsg([data], [rights])
     if sent < len(data):
         channel.sendall(data[sent:])
 

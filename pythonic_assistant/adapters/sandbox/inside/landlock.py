@@ -1,7 +1,7 @@
 """Landlock: a second wall around files and signals, kept up by the kernel for the process and its children.
 
 Interface versions (Documentation/userspace-api/landlock.rst): 1 Linux 5.13, 2 5.19, 3 6.2, 4 6.7,
-5 6.10, 6 6.12.
+5 6.10, 6 6.12, 7 6.15.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _MAKE_BLOCK = 1 << 11
 _TRUNCATE = 1 << 14
 _IOCTL_DEV = 1 << 15
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # how many bits each interface version knows
+_NETWORK_RIGHTS = 1 << 0 | 1 << 1  # BIND_TCP, CONNECT_TCP
 _SCOPE_ABSTRACT_UNIX_SOCKET = 1 << 0
 _SCOPE_SIGNAL = 1 << 1
 
@@ -48,19 +49,32 @@ def version() -> int:
     return max(found, 0)
 
 
-def restrict(readable: Iterable[str], writable: Iterable[str]) -> None:
+def restrict(
+    readable: Iterable[str | int],
+    writable: Iterable[str],
+    *,
+    no_network: bool = False,
+    most: int | None = None,
+) -> None:
     """Limit this process to reading and executing below some paths, and to writing below others.
 
     `no_new_privs` must be set. Signals and abstract sockets are limited to the session too, where the
     kernel knows how (version 6). Does nothing where Landlock is missing: the namespaces are the wall
     that stands then.
+
+    Args:
+        readable: paths, or descriptors of open files.
+        writable: paths.
+        no_network: whether TCP is refused as well, where the kernel knows how (version 4).
+        most: the newest interface version to use; an older kernel than this one is tried out with it.
     """
-    known = version()
+    known = version() if most is None else min(version(), most)
     if known == 0:
         return
     handled = (1 << _FILE_RIGHTS[min(known, max(_FILE_RIGHTS))]) - 1
+    network = _NETWORK_RIGHTS if no_network and known >= 4 else 0
     scope = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if known >= 6 else 0
-    attributes = struct.pack("QQQ", handled, 0, scope)[: 24 if known >= 6 else 16 if known >= 4 else 8]
+    attributes = struct.pack("QQQ", handled, network, scope)[: 24 if known >= 6 else 16 if known >= 4 else 8]
     ruleset = syscall(
         "landlock_create_ruleset",
         _CREATE_RULESET,
@@ -69,17 +83,17 @@ def restrict(readable: Iterable[str], writable: Iterable[str]) -> None:
         0,
     )
     try:
-        for path in readable:
-            _allow(ruleset, path, _READ & handled)
-        for path in writable:
-            _allow(ruleset, path, handled & ~(_MAKE_CHAR | _MAKE_BLOCK | _IOCTL_DEV))
+        for place in readable:
+            _allow(ruleset, place, _READ & handled)
+        for place in writable:
+            _allow(ruleset, place, handled & ~(_MAKE_CHAR | _MAKE_BLOCK | _IOCTL_DEV))
         syscall("landlock_restrict_self", _RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
 
-def _allow(ruleset: int, path: str, rights: int) -> None:
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+def _allow(ruleset: int, path: str | int, rights: int) -> None:
+    place = path if isinstance(path, int) else os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not stat.S_ISDIR(os.fstat(place).st_mode):
             rights &= _ON_FILES
@@ -93,4 +107,5 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
             0,
         )
     finally:
-        os.close(place)
+        if not isinstance(path, int):
+            os.close(place)

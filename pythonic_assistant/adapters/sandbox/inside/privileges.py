@@ -25,13 +25,17 @@ USER_INSIDE = 1000
 GROUP_INSIDE = 1000
 
 # include/uapi/linux/capability.h
-_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN = 6, 7, 21
+_CAP_CHOWN, _CAP_DAC_OVERRIDE, _CAP_FOWNER, _CAP_KILL = 0, 1, 3, 5
+_CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP, _CAP_SYS_ADMIN = 6, 7, 8, 21
 _CAPABILITY_VERSION_3 = 0x20080522
 # NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, each with its lock (include/uapi/linux/securebits.h)
 _SECUREBITS = 0x2F
 # Users that no account of a host uses: below 2^31, above every range that distributions hand out.
 _SLOT_BASE = 1 << 30
 _SLOT_COUNT = 1 << 29
+# Where a container maps fewer: above the accounts of people, below systemd's (UIDS-GIDS.md) and nobody.
+_SMALL_SLOT_BASE = 20_000
+_SMALL_SLOT_COUNT = 30_000
 
 
 @dataclass(slots=True)
@@ -50,17 +54,31 @@ class Slots:
 
 def slots() -> Slots | None:
     """Return users for sessions when this process may become other users and may mount; else None."""
-    wanted = 1 << _CAP_SETGID | 1 << _CAP_SETUID | 1 << _CAP_SYS_ADMIN
-    if _effective_capabilities() & wanted != wanted:
+    if not _has(_CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN):
         return None
+    return _users(_SLOT_BASE, _SLOT_COUNT)
+
+
+def slots_without_namespaces() -> Slots | None:
+    """Return users for sessions when this process may become others, and rule over what they do."""
+    files = _CAP_CHOWN, _CAP_DAC_OVERRIDE, _CAP_FOWNER
+    if not _has(*files, _CAP_KILL, _CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP):
+        return None
+    return _users(_SLOT_BASE, _SLOT_COUNT) or _users(_SMALL_SLOT_BASE, _SMALL_SLOT_COUNT)
+
+
+def _users(base: int, count: int) -> Slots | None:
     for line in Path("/proc/self/uid_map").read_text().splitlines():
-        first, _, count = (int(word) for word in line.split())
-        if first <= _SLOT_BASE and first + count >= _SLOT_BASE + _SLOT_COUNT:
+        first, _, length = (int(word) for word in line.split())
+        if first <= base and first + length >= base + count:
             # A random start keeps the zygotes of one machine apart.
-            found = Slots(base=_SLOT_BASE, count=_SLOT_COUNT)
-            found.taken = int.from_bytes(os.urandom(4), "little") % _SLOT_COUNT
-            return found
+            return Slots(base=base, count=count, taken=int.from_bytes(os.urandom(4), "little") % count)
     return None
+
+
+def _has(*capabilities: int) -> bool:
+    wanted = sum(1 << capability for capability in capabilities)
+    return _effective_capabilities() & wanted == wanted
 
 
 def _effective_capabilities() -> int:
@@ -85,12 +103,27 @@ def become_inside() -> None:
     prctl(PR_SET_DUMPABLE, 1)
 
 
-def drop_all_capabilities() -> None:
-    """Give up every capability, and every way to get one back."""
-    for capability in range(64):
-        if LIBC.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), *[ctypes.c_ulong(0)] * 3) < 0:
-            break  # past the last capability of this kernel
-    prctl(PR_SET_SECUREBITS, _SECUREBITS)
+def become(user: int) -> None:
+    """Become a user, and a group of the same number, for good."""
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    prctl(PR_SET_DUMPABLE, 1)
+
+
+def drop_all_capabilities(user: int | None = None) -> None:
+    """Give up every capability, and every way to get one back.
+
+    Args:
+        user: become this user as well.
+    """
+    if _has(_CAP_SETPCAP):  # else there is nothing to get back: it takes a setuid programme
+        for capability in range(64):
+            if LIBC.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), *[ctypes.c_ulong(0)] * 3) < 0:
+                break  # past the last capability of this kernel
+        prctl(PR_SET_SECUREBITS, _SECUREBITS)
+    if user is not None:
+        become(user)
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header = ctypes.create_string_buffer(struct.pack("II", _CAPABILITY_VERSION_3, 0), 8)
     nothing = ctypes.create_string_buffer(24)

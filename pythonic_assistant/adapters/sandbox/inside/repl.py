@@ -60,14 +60,15 @@ class _Interrupts:
         self.armed = False
 
 
-def main(control: socket.socket, seed: int | None) -> NoReturn:
+def main(control: socket.socket, seed: int | None, environment: Mapping[str, str] = _ENVIRONMENT) -> NoReturn:
     """Answer requests until the host closes the channel; never returns.
 
     Args:
         control: to the host.
         seed: of the random numbers, not negative; None for one of the operating system.
+        environment: takes the place of the usual variables of the same names.
     """
-    _prepare_process()
+    _prepare_process(environment)
     _seed(seed)
     module = types.ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
@@ -90,11 +91,11 @@ def main(control: socket.socket, seed: int | None) -> NoReturn:
         frames.send(control, {**answer, "id": request["id"]})
 
 
-def _prepare_process() -> None:
+def _prepare_process(environment: Mapping[str, str]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update({**_ENVIRONMENT, **environment})
     sys.argv = [""]
     sys.path.insert(0, "")  # modules that the code writes into its folder
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123

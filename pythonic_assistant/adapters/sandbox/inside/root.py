@@ -24,8 +24,8 @@ from .syscalls import (
     unmount,
 )
 
-# Never all of /etc: it holds passwords and private keys.
-_SYSTEM = (
+# What Python and its packages need of a system. Never all of /etc: it holds passwords and private keys.
+SYSTEM = (
     "/usr",
     "/bin",
     "/sbin",
@@ -41,15 +41,15 @@ _SYSTEM = (
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
 )
-_DEVICES = ("null", "zero", "full", "random", "urandom")
-_FOLDERS = ("/dev/shm", "/home", "/proc", "/run", "/scratch", "/var/tmp")  # noqa: S108
-_FILES = {
+DEVICES = ("null", "zero", "full", "random", "urandom")
+FOLDERS = ("/dev/shm", "/home", "/proc", "/run", "/scratch", "/var/tmp")  # noqa: S108
+FILES = {
     "/etc/passwd": "user:x:1000:1000::/scratch:/usr/sbin/nologin\n",
     "/etc/group": "user:x:1000:\n",
     "/etc/hosts": "127.0.0.1 localhost\n",
     "/etc/nsswitch.conf": "hosts: files\n",
 }
-_LINKS = {
+LINKS = {
     "/dev/fd": "/proc/self/fd",
     "/dev/stdin": "/proc/self/fd/0",
     "/dev/stdout": "/proc/self/fd/1",
@@ -81,22 +81,22 @@ def build(python_paths: Iterable[str]) -> None:
     temporary = new + _STAGE
     os.makedirs(temporary)  # noqa: PTH103
     mount("tmpfs", temporary, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m")
-    for path in _SYSTEM:
+    for path in SYSTEM:
         _show(path, path)
     for path, real in resolved.items():
         for place in dict.fromkeys((path, real)):
             if not place.startswith("/usr/"):
                 _show(real, place)
     os.makedirs(f"{new}/dev", exist_ok=True)  # noqa: PTH103
-    for name in _DEVICES:
+    for name in DEVICES:
         Path(f"{new}/dev/{name}").touch()
         mount(f"/old/dev/{name}", f"{new}/dev/{name}", None, MS_BIND)
-    for path, target in _LINKS.items():
+    for path, target in LINKS.items():
         Path(new + path).symlink_to(target)
-    for path in _FOLDERS:
+    for path in FOLDERS:
         os.makedirs(new + path, exist_ok=True)  # noqa: PTH103
     os.makedirs(f"{new}/etc", exist_ok=True)  # noqa: PTH103
-    for path, text in _FILES.items():
+    for path, text in FILES.items():
         Path(new + path).write_text(text)
     mount("proc", f"{new}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Callable, Iterable, Sequence
 
 from .syscalls import LIBC, MACHINE, PR_SET_SECCOMP, checked
 
@@ -122,8 +123,8 @@ _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's
 # struct seccomp_data: nr at 0, arch at 4, arguments (little endian, 8 bytes each) from 16
 _NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
 # include/uapi/linux/bpf_common.h
-_LOAD, _RETURN = 0x20, 0x06
-_JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT = 0x15, 0x35, 0x45
+_LOAD, _RETURN, _AND = 0x20, 0x06, 0x54
+JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT = 0x15, 0x35, 0x45
 # include/uapi/linux/seccomp.h
 _SECCOMP_MODE_FILTER = 2
 _ALLOW = 0x7FFF0000
@@ -131,8 +132,8 @@ _KILL_PROCESS = 0x80000000
 _ERRNO = 0x00050000
 
 
-class _Program:
-    """Assembles classic BPF."""
+class Program:
+    """Assembles classic BPF. Between the rules the accumulator holds the number of the system call."""
 
     def __init__(self) -> None:
         self._code: list[tuple[int, int, int, int]] = []
@@ -146,6 +147,48 @@ class _Program:
     def answer(self, action: int) -> None:
         self._code.append((_RETURN, 0, 0, action))
 
+    def load_number(self) -> None:
+        """Go on to the next rule."""
+        self.load(_NR)
+
+    def refuse(self, numbers: Iterable[int | None]) -> None:
+        """Refuse system calls; None is one that the machine does not have."""
+        self._each(numbers, _ERRNO | errno.EPERM)
+
+    def ignore(self, numbers: Iterable[int | None]) -> None:
+        """Let system calls succeed without doing anything."""
+        self._each(numbers, _ERRNO)
+
+    def require(self, number: int | None, argument: int, values: Sequence[int], mask: int = 0) -> None:
+        """Refuse a system call unless an argument (0 to 5, its low half) has one of these values."""
+        if number is None:
+            return
+        self.jump(JUMP_EQUAL, number, then=0, otherwise=len(values) + 3 + bool(mask))
+        self._load_argument(argument, mask)
+        for index, value in enumerate(values):
+            self.jump(JUMP_EQUAL, value, then=len(values) - index, otherwise=0)
+        self.answer(_ERRNO | errno.EPERM)
+        self.load_number()
+
+    def refuse_values(self, number: int | None, argument: int, values: Sequence[int]) -> None:
+        """Refuse a system call if an argument (0 to 5, its low half) has one of these values."""
+        if number is None:
+            return
+        self.jump(JUMP_EQUAL, number, then=0, otherwise=len(values) * 2 + 2)
+        self._load_argument(argument, 0)
+        for value in values:
+            self.answer_if(JUMP_EQUAL, value, _ERRNO | errno.EPERM)
+        self.load_number()
+
+    def _load_argument(self, argument: int, mask: int) -> None:
+        self.load(_ARG0 + 8 * argument)
+        if mask:
+            self._code.append((_AND, 0, 0, mask))
+
+    def _each(self, numbers: Iterable[int | None], action: int) -> None:
+        for number in sorted({number for number in numbers if number is not None}):
+            self.answer_if(JUMP_EQUAL, number, action)
+
     def answer_if(self, test: int, value: int, action: int) -> None:
         self.jump(test, value, then=0, otherwise=1)
         self.answer(action)
@@ -154,53 +197,64 @@ class _Program:
         return b"".join(struct.pack("HBBI", *line) for line in self._code), len(self._code)
 
 
-def program(machine: str = MACHINE) -> tuple[bytes, int]:
+def program(
+    machine: str = MACHINE, before: Callable[[Program, int], None] | None = None
+) -> tuple[bytes, int]:
     """Return the filter for a machine, and how many instructions it has.
+
+    Args:
+        machine: as `uname -m` says.
+        before: adds rules that come before the usual ones; is given the machine's column of the tables.
 
     Raises:
         KeyError: there is no table for this machine.
     """
     refuse, unknown = _ERRNO | errno.EPERM, _ERRNO | errno.ENOSYS
     column = _COLUMN[machine]
-    code = _Program()
+    code = Program()
     code.load(_ARCH)
     # A foreign calling convention (int 0x80, 32-bit ARM) would be read with the wrong table.
-    code.jump(_JUMP_EQUAL, _AUDIT_ARCH[machine], then=1, otherwise=0)
+    code.jump(JUMP_EQUAL, _AUDIT_ARCH[machine], then=1, otherwise=0)
     code.answer(_KILL_PROCESS)
     code.load(_NR)
     if machine == "x86_64":
         code.answer_if(_JUMP_AT_LEAST, _X32_BIT, refuse)
-    for number in sorted(n for row in REFUSED.values() if (n := row[column]) is not None):
-        code.answer_if(_JUMP_EQUAL, number, refuse)
+    if before is not None:
+        before(code, column)
+    code.refuse(row[column] for row in REFUSED.values())
     # clone3 hides its flags behind a pointer that a filter cannot read; libc falls back to clone.
-    code.answer_if(_JUMP_EQUAL, _CLONE3, unknown)
+    code.answer_if(JUMP_EQUAL, _CLONE3, unknown)
     code.answer_if(_JUMP_AT_LEAST, _FIRST_UNKNOWN, unknown)
 
-    code.jump(_JUMP_EQUAL, _CLONE[machine], then=0, otherwise=4)
+    code.jump(JUMP_EQUAL, _CLONE[machine], then=0, otherwise=4)
     code.load(_ARG0)
     code.jump(_JUMP_ANY_BIT, _CLONE_NEW_ANY, then=0, otherwise=1)
     code.answer(refuse)
     code.answer(_ALLOW)
 
-    code.jump(_JUMP_EQUAL, _IOCTL[machine], then=0, otherwise=len(_TERMINAL_INPUT) * 2 + 2)
+    code.jump(JUMP_EQUAL, _IOCTL[machine], then=0, otherwise=len(_TERMINAL_INPUT) * 2 + 2)
     code.load(_ARG1)
     for request in _TERMINAL_INPUT:
-        code.answer_if(_JUMP_EQUAL, request, refuse)
+        code.answer_if(JUMP_EQUAL, request, refuse)
     code.answer(_ALLOW)
 
-    code.jump(_JUMP_EQUAL, _SOCKET[machine], then=0, otherwise=len(_ALLOWED_FAMILIES) * 2 + 2)
+    code.jump(JUMP_EQUAL, _SOCKET[machine], then=0, otherwise=len(_ALLOWED_FAMILIES) * 2 + 2)
     code.load(_ARG0)
     for family in _ALLOWED_FAMILIES:
-        code.answer_if(_JUMP_EQUAL, family, _ALLOW)
+        code.answer_if(JUMP_EQUAL, family, _ALLOW)
     code.answer(refuse)
 
     code.answer(_ALLOW)
     return code.assembled()
 
 
-def install() -> None:
-    """Filter this process and all its children from now on. `no_new_privs` must be set."""
-    instructions, count = program()
+def install(before: Callable[[Program, int], None] | None = None) -> None:
+    """Filter this process and all its children from now on. `no_new_privs` must be set.
+
+    Args:
+        before: see `program`.
+    """
+    instructions, count = program(before=before)
     code = ctypes.create_string_buffer(instructions, len(instructions))
     # struct sock_fprog: unsigned short len, then a pointer at its natural alignment
     header = ctypes.create_string_buffer(struct.pack("@HP", count, ctypes.addressof(code)), 16)

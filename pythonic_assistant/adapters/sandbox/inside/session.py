@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import binder, frames, landlock, privileges, seccomp, session_init
+from .surroundings import Surroundings
 from .syscalls import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -41,11 +42,11 @@ from .syscalls import (
     unshare,
 )
 
-_REQUEST_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
 _FIRST_FREE = 300  # above every place: five, and an input file and its mount each
-_STDERR, _CONTROL, _CONNECTION = 2, 3, 4
+_STDERR, CONTROL, CONNECTION = 2, 3, 4
 _PAGE = 4096
-_COPY_LIMIT_BYTES = 256 << 20
+COPY_LIMIT_BYTES = 256 << 20
 _HOSTNAME = b"sandbox"
 _KILL_FIRST = "900"  # when the machine runs out of memory, sessions go before workers
 _QUIET = MS_NOSUID | MS_NODEV
@@ -65,6 +66,7 @@ class World:
         below_tmp: parts of the interpreter that a session's own `/tmp` would hide.
         font_caches: matplotlib's, by file name, so that child processes need not search for fonts.
         data_bytes: private memory that the zygote has reserved; it is not charged to the session.
+        facts: what hosts shall know about the walls.
     """
 
     binder: socket.socket
@@ -73,6 +75,7 @@ class World:
     below_tmp: tuple[str, ...]
     font_caches: Mapping[str, bytes]
     data_bytes: int
+    facts: Mapping[str, str | int]
 
 
 def data_in_use() -> int:
@@ -94,17 +97,24 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        connection.settimeout(_REQUEST_SECONDS)
+        connection.settimeout(REQUEST_SECONDS)
         request, (control, stdout, stderr, *files) = frames.receive(connection, frames.MAX_DESCRIPTORS)
         connection.setblocking(True)
         mounts = _become_user([entry["path"] for entry in request["inputs"]], files, world, user)
         # Reassigned, so that an error below is told through the socket's new place.
-        connection = _settle(connection, [control, stdout, stderr], [*files, *mounts])
+        connection = settle(connection, [control, stdout, stderr], [*files, *mounts])
         _wall_in(request["inputs"], [found is not None for found in mounts], request["limits"], world)
         scratch = os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         memory = request["limits"]["memory_bytes"]
-        control_socket = socket.socket(fileno=_CONTROL)
-        session_init.run(connection, control_socket, scratch, memory_bytes=memory, seed=request["seed"])
+        control_socket = socket.socket(fileno=CONTROL)
+        session_init.run(
+            connection,
+            control_socket,
+            scratch,
+            memory_bytes=memory,
+            seed=request["seed"],
+            around=Surroundings(facts=world.facts),
+        )
     except BaseException as error:  # noqa: BLE001  (reported to the host, which raises it)
         text = "".join(traceback.format_exception(error))[-2000:]
         try:
@@ -139,7 +149,7 @@ def _wall_in(
     _mount_inputs(inputs, bound)
     checked(int(LIBC.sethostname(_HOSTNAME, len(_HOSTNAME))), "sethostname")
     os.chdir(_SCRATCH)
-    _limit(limits, world)
+    set_limits(limits, world.data_bytes)
     # From the widest power to the narrowest: each step needs what the next removes.
     privileges.drop_all_capabilities()
     devices = ("/dev/null", "/dev/zero", "/dev/full")
@@ -147,7 +157,7 @@ def _wall_in(
     seccomp.install()
 
 
-def _settle(connection: socket.socket, streams: Sequence[int], others: Sequence[int | None]) -> socket.socket:
+def settle(connection: socket.socket, streams: Sequence[int], others: Sequence[int | None]) -> socket.socket:
     """Put the descriptors in their places and close every other one.
 
     0 null, 1 stdout, 2 stderr, 3 control, 4 connection, then the others in their order (the null device
@@ -167,7 +177,7 @@ def _settle(connection: socket.socket, streams: Sequence[int], others: Sequence[
     for place, descriptor in enumerate(high):
         os.dup2(descriptor, place, inheritable=place <= _STDERR)
     os.closerange(len(high), os.sysconf("SC_OPEN_MAX"))
-    return socket.socket(fileno=_CONNECTION)
+    return socket.socket(fileno=CONNECTION)
 
 
 def _mount_disks(limits: Mapping[str, int], world: World) -> None:
@@ -201,16 +211,16 @@ def _mount_disks(limits: Mapping[str, int], world: World) -> None:
 
 def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) -> None:
     """Show the input files, read-only. Those that could not be bound are copied into memory."""
-    first_file = _CONNECTION + 1
+    first_file = CONNECTION + 1
     first_mount = first_file + len(inputs)
     if inputs:
         folder = Path(_SCRATCH, "inputs")
         folder.mkdir()
         sizes = [os.fstat(first_file + i).st_size for i, made in enumerate(bound) if not made]
-        if sum(sizes) > _COPY_LIMIT_BYTES:
+        if sum(sizes) > COPY_LIMIT_BYTES:
             raise OSError(
                 f"this kernel cannot bind the input files, and {sum(sizes):,} bytes are more than the "
-                f"{_COPY_LIMIT_BYTES:,} that may be copied into memory"
+                f"{COPY_LIMIT_BYTES:,} that may be copied into memory"
             )
         room = sum(size + 2 * _PAGE for size in sizes) + (len(inputs) + 4) * _PAGE
         mount("tmpfs", str(folder), "tmpfs", _QUIET | MS_NOEXEC, f"mode=755,size={room}")
@@ -220,13 +230,14 @@ def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) ->
                 target.touch()
                 attach_mount(first_mount + index, str(target))
             else:
-                _copy(first_file + index, target)
+                copy_file(first_file + index, target)
         attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
         set_mount_attributes(str(folder), attributes)
     os.closerange(first_file, first_mount + len(inputs))
 
 
-def _copy(descriptor: int, target: Path) -> None:
+def copy_file(descriptor: int, target: Path) -> None:
+    """Copy an open file, from its beginning, into one that everybody may read."""
     offset = 0
     with target.open("wb") as copy:
         while chunk := os.pread(descriptor, 1 << 20, offset):
@@ -235,7 +246,8 @@ def _copy(descriptor: int, target: Path) -> None:
     target.chmod(0o444)
 
 
-def _limit(limits: Mapping[str, int], world: World) -> None:
+def set_limits(limits: Mapping[str, int], data_bytes: int) -> None:
+    """Set the resource limits that hold for each process; for `data_bytes` see `World`."""
     Path("/proc/self/oom_score_adj").write_text(_KILL_FIRST)
     privileges.limit(resource.RLIMIT_CORE, 0)
     # At the soft limit the code ends by SIGXCPU, which tells why; SIGKILL follows if it catches that.
@@ -248,4 +260,4 @@ def _limit(limits: Mapping[str, int], world: World) -> None:
     privileges.limit(resource.RLIMIT_SIGPENDING, 256)
     # A single process that asks for too much gets a MemoryError and keeps its variables; the sum over
     # all processes is for the watchdog of session init.
-    privileges.limit(resource.RLIMIT_DATA, limits["memory_bytes"] + world.data_bytes)
+    privileges.limit(resource.RLIMIT_DATA, limits["memory_bytes"] + data_bytes)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
 import select
 import signal
@@ -18,6 +17,7 @@ import socket
 import struct
 import sys
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,6 +56,9 @@ class Settings:
         python_paths: what of the interpreter and its packages is shown to sessions.
         site_packages: folders for `sys.path`. Path files in them are not read: they may name a checkout.
         preload: modules to import; those that are not installed are left out.
+        tier: "namespaces", or "landlock" and "unsafe" (see `bare_zygote`).
+        scratch: the folder of the host below which sessions without namespaces write.
+        landlock_most: the newest version of Landlock to use; older kernels are tried out with it.
     """
 
     listen: int
@@ -64,11 +67,14 @@ class Settings:
     python_paths: tuple[str, ...]
     site_packages: tuple[str, ...]
     preload: tuple[str, ...]
+    tier: str = "namespaces"
+    scratch: str = "/var/tmp"  # noqa: S108
+    landlock_most: int | None = None
 
 
-def main(argument: str) -> NoReturn:
+def main(given: Mapping[str, Any]) -> NoReturn:
     """Become the zygote; never returns."""
-    settings = Settings(**json.loads(argument))
+    settings = Settings(**given)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     status = socket.socket(fileno=settings.status)
     if os.getppid() != settings.owner:
@@ -93,7 +99,7 @@ def main(argument: str) -> NoReturn:
         # No descriptor may outlive a fork by accident: all of Python's are closed on exec, none on fork.
         child = os.fork()
     except OSError as error:
-        _refuse(status, stage, error)
+        refuse(status, stage, error)
     if child:
         inner.close()
         os.close(settings.listen)
@@ -109,13 +115,19 @@ def main(argument: str) -> NoReturn:
         stage = "preload"
         world = _warm_up(settings, slots, inner)
     except BaseException as error:  # noqa: BLE001  (reported to the owner, who raises it)
-        _refuse(status, stage, error)
-    frames.send(status, {"event": "ready", "landlock": landlock.version(), "slots": slots is not None})
+        refuse(status, stage, error)
+    frames.send(status, {"event": "ready", **world.facts})
     status.close()
-    _serve(socket.socket(fileno=settings.listen), world)
+    serve(
+        socket.socket(fileno=settings.listen),
+        slots,
+        CLONE_NEWUSER | CLONE_NEWPID,
+        lambda connection, user: session.run(connection, world, user),
+    )
 
 
-def _refuse(status: socket.socket, stage: str, error: BaseException) -> NoReturn:
+def refuse(status: socket.socket, stage: str, error: BaseException) -> NoReturn:
+    """Tell the owner why there will be no zygote, and end."""
     number = error.errno if isinstance(error, OSError) else None
     text = "".join(traceback.format_exception_only(error)).strip()
     frames.send(status, {"event": "refused", "stage": stage, "error": text, "errno": number})
@@ -139,45 +151,72 @@ def _watch(child: int, status: socket.socket, outer: socket.socket, *, privilege
             binder.serve(outer, privileged=privileged)
 
 
-def _warm_up(settings: Settings, slots: privileges.Slots | None, inner: socket.socket) -> session.World:
-    sys.path[:] = [path for path in sys.path if Path(path).exists()] + list(settings.site_packages)
+def preload(site_packages: Sequence[str], modules: Sequence[str]) -> dict[str, bytes]:
+    """Import what sessions find imported; return matplotlib's font caches by file name.
+
+    Args:
+        site_packages, modules: see `Settings`.
+    """
+    sys.path[:] = [path for path in sys.path if Path(path).exists()] + list(site_packages)
     site.setquit()
     site.sethelper()
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
-    for name in settings.preload:
+    for name in modules:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is None or not name.startswith(error.name):
                 raise
-    caches = {
+    threads = list(Path("/proc/self/task").iterdir())
+    if len(threads) != 1:  # a fork would lose the others, whatever they hold
+        raise RuntimeError(f"the preloaded packages started {len(threads) - 1} threads")
+    return {
         path.name: path.read_bytes()
         for path in sorted(Path(os.environ["MPLCONFIGDIR"]).glob("*.json"))
         if path.is_file()
     }
-    threads = list(Path("/proc/self/task").iterdir())
-    if len(threads) != 1:  # a fork would lose the others, whatever they hold
-        raise RuntimeError(f"the preloaded packages started {len(threads) - 1} threads")
+
+
+def _warm_up(settings: Settings, slots: privileges.Slots | None, inner: socket.socket) -> session.World:
+    caches = preload(settings.site_packages, settings.preload)
     hidden = tuple(
         path
         for path in dict.fromkeys(place for p in settings.python_paths for place in (p, os.path.realpath(p)))
         if path.startswith("/tmp/") and Path(path).exists()  # noqa: S108
     )
-    world = session.World(
+    return session.World(
         binder=inner,
         owner=(os.geteuid(), os.getegid()),
         slots=slots,
         below_tmp=hidden,
         font_caches=caches,
         data_bytes=session.data_in_use(),
+        facts={
+            "tier": "namespaces",
+            "landlock": landlock.version(),
+            "users": "slots" if slots else "one",
+            "memory": "watchdog",
+        },
     )
+
+
+def serve(
+    listening: socket.socket,
+    slots: privileges.Slots | None,
+    flags: int,
+    run: Callable[[socket.socket, int | None], NoReturn],
+) -> NoReturn:
+    """Fork a session for each connection.
+
+    Args:
+        listening: where hosts connect; other users are turned away.
+        slots: users for sessions.
+        flags: CLONE_* of the fork.
+        run: becomes the session; is given the connection and the slot user.
+    """
     gc.collect()
     gc.freeze()  # the collector must not write to pages that sessions share
-    return world
-
-
-def _serve(listening: socket.socket, world: session.World) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     me = os.geteuid()
     while True:
@@ -186,15 +225,15 @@ def _serve(listening: socket.socket, world: session.World) -> NoReturn:
         if _UCRED.unpack(credentials)[1] != me:
             connection.close()
             continue
-        user = world.slots.take() if world.slots else None
+        user = slots.take() if slots else None
         try:
-            child = fork_into(CLONE_NEWUSER | CLONE_NEWPID)
+            child = fork_into(flags)
         except OSError as error:  # out of memory, processes or namespaces: the next one may do better
             _refuse_session(connection, error)
             child = -1
         if child == 0:
             listening.close()
-            session.run(connection, world, user)
+            run(connection, user)
         connection.close()
 
 
