@@ -29,6 +29,7 @@ class Redactor:
         words = sorted(self._shown, key=len, reverse=True)
         self._words = re.compile("|".join(map(re.escape, words))) if words else None
         self._bytes = re.compile(b"|".join(re.escape(word.encode()) for word in words)) if words else None
+        self._encoded = tuple(word.encode() for word in words)
 
     def __bool__(self) -> bool:
         """Whether there is anything to look for."""
@@ -48,7 +49,8 @@ class Redactor:
 
     def found_in(self, data: bytes) -> bool:
         """Whether a value is in there."""
-        return self._bytes is not None and self._bytes.search(data) is not None
+        # One search for each word is several times quicker than the expression: files may be large.
+        return any(word in data for word in self._encoded)
 
     def value(self, value: Any) -> Any:
         """As `text`, for every text in a JSON value, keys included."""

@@ -102,12 +102,13 @@ comment on function pythonic.tools_problem(text[]) is 'Why these are no names of
 -- Hosts, limits and tools of assistants, threads and tasks
 -- ---------------------------------------------------------------------------------------------------------
 
+-- The constraints of tasks are evaluated at every heartbeat too: what is empty is not looked into.
 alter table public.assistants
     add column hosts text[] not null default '{}',
     add column limits jsonb not null default '{}',
     add column tools text[] not null default pythonic.usual_tools(),
-    add constraint assistants_hosts check (pythonic.hosts_problem(hosts, 50) is null),
-    add constraint assistants_limits check (pythonic.limits_problem(limits) is null),
+    add constraint assistants_hosts check (hosts = '{}' or pythonic.hosts_problem(hosts, 50) is null),
+    add constraint assistants_limits check (limits = '{}' or pythonic.limits_problem(limits) is null),
     add constraint assistants_tools check (pythonic.tools_problem(tools) is null);
 comment on column public.assistants.hosts is 'Hosts that code may reach in every task of this assistant, such as api.github.com.';
 comment on column public.assistants.limits is 'Limits of its tasks, such as {"memory_bytes": 1073741824, "seconds": 600}; what is not named is the worker''s.';
@@ -115,14 +116,14 @@ comment on column public.assistants.tools is 'Tools that code may call.';
 
 alter table public.threads
     add column hosts text[] not null default '{}',
-    add constraint threads_hosts check (pythonic.hosts_problem(hosts, 50) is null);
+    add constraint threads_hosts check (hosts = '{}' or pythonic.hosts_problem(hosts, 50) is null);
 comment on column public.threads.hosts is 'Hosts that code may reach in every task of this thread.';
 
 alter table public.tasks
     add column hosts text[] not null default '{}',
     add column limits jsonb not null default '{}',
-    add constraint tasks_hosts check (pythonic.hosts_problem(hosts, 50) is null),
-    add constraint tasks_limits check (pythonic.limits_problem(limits) is null);
+    add constraint tasks_hosts check (hosts = '{}' or pythonic.hosts_problem(hosts, 50) is null),
+    add constraint tasks_limits check (limits = '{}' or pythonic.limits_problem(limits) is null);
 comment on column public.tasks.hosts is 'Hosts that its code may reach, beside those of its thread and its assistant.';
 comment on column public.tasks.limits is 'Limits that replace those of the assistant.';
 
@@ -162,9 +163,9 @@ comment on function pythonic.check_access() is 'Tidies hosts, and says in a sent
 create trigger check_access before insert or update of hosts, limits, tools on public.assistants
     for each row execute function pythonic.check_access();
 create trigger check_access before insert or update of hosts on public.threads
-    for each row execute function pythonic.check_access();
+    for each row when (new.hosts is distinct from '{}') execute function pythonic.check_access();
 create trigger check_access before insert or update of hosts, limits on public.tasks
-    for each row execute function pythonic.check_access();
+    for each row when (new.hosts is distinct from '{}' or new.limits is distinct from '{}') execute function pythonic.check_access();
 
 grant insert (hosts, limits, tools), update (hosts, limits, tools) on public.assistants to authenticated;
 grant insert (hosts), update (hosts) on public.threads to authenticated;
