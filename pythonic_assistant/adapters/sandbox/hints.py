@@ -16,7 +16,7 @@ _PROCESSES = re.compile(
     r"BlockingIOError: \[Errno 11\] Resource temporarily|can't start new thread|Cannot fork|fork: retry"
 )
 _MEMORY = re.compile(
-    r"^(numpy\.\S*\.)?_?(ArrayMemoryError|MemoryError)\b|\[Errno 12\]|ArrowMemoryError|bad_alloc"
+    r"^(\S+\.)?_?(Array)?MemoryError\b|\[Errno 12\]|ArrowMemoryError|bad_alloc", re.MULTILINE
 )
 _TOO_LARGE = re.compile(r"\[Errno 27\]|File too large")
 _READ_ONLY = re.compile(r"\[Errno 30\]|Read-only file system")
