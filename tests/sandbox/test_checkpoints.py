@@ -128,6 +128,24 @@ async def test_cpu_time_beyond_the_limit_ends_the_code_only(sandbox: NamespaceSa
         assert await value(session, "kept") == "1"
 
 
+async def test_code_that_ignores_the_interrupt_ends_in_the_state_before(session: NamespaceSession) -> None:
+    await session.execute("kept = 1", timeout=5)
+    code = "kept = 2\nimport time\nwhile True:\n    try: time.sleep(9)\n    except BaseException: pass"
+    result = await session.execute(code, timeout=0.2, checkpoint=True)
+    assert (result.outcome, result.rolled_back) == ("died", True)
+    assert "0.2 seconds" in result.error
+    assert await value(session, "kept") == "1"
+
+
+async def test_rubbish_on_the_channel_ends_in_the_state_before(session: NamespaceSession) -> None:
+    await session.execute("kept = 1", timeout=5)
+    code = "kept = 2\nimport os, time; os.write(3, b'\\xff' * 64); time.sleep(5)"
+    result = await session.execute(code, timeout=3, checkpoint=True)
+    assert (result.outcome, result.rolled_back) == ("died", True)
+    assert "control channel" in result.error
+    assert await value(session, "kept") == "1"
+
+
 async def test_a_rolled_back_session_can_be_interrupted(session: NamespaceSession) -> None:
     await session.execute("a = 1", timeout=5)
     await session.execute("import os; os._exit(1)", timeout=5, checkpoint=True)

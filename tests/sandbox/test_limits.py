@@ -19,7 +19,7 @@ async def test_timeout_keeps_variables(session: NamespaceSession) -> None:
     await session.execute("kept = 41", timeout=5)
     result = await session.execute("while True: pass", timeout=0.2)
     assert result.outcome == "timeout"
-    assert "0.2 seconds" in result.error
+    assert "0.2 seconds, the limit of one step (execution_seconds)" in result.error
     assert 0.15 < result.seconds < 1.0
     assert (await session.execute("kept + 1", timeout=5)).value == "42"
 
@@ -47,6 +47,7 @@ async def test_one_large_allocation_is_an_error_and_variables_survive(sandbox: N
     result = await session.execute("import numpy; numpy.ones(300_000_000)", timeout=5)
     assert result.outcome == "error"
     assert "MemoryError" in result.error
+    assert "200 MiB of memory, the limit of a session (memory_bytes). Work in smaller" in result.error
     assert (await session.execute("kept", timeout=5)).value == "1"
     await session.close()
 
@@ -62,7 +63,7 @@ async def test_memory_of_many_processes_together_ends_the_session(sandbox: Names
     )
     result = await session.execute(code, timeout=10)
     assert result.outcome == "died"
-    assert "150 MiB" in result.error
+    assert "150 MiB of memory, the limit of a session (memory_bytes" in result.error
     await session.close()
 
 
@@ -73,6 +74,7 @@ async def test_files_count_as_memory_and_disk_is_limited(sandbox: NamespaceSandb
     )
     assert result.outcome == "error"
     assert "No space left" in result.error
+    assert "4 MiB together, the limit of a session (disk_bytes). Remove" in result.error
     shared = await session.execute("open('/tmp/more', 'wb').write(bytes(1 << 20))", timeout=5)
     assert "No space left" in shared.error
     await session.close()
@@ -82,6 +84,7 @@ async def test_number_of_files_is_limited(sandbox: NamespaceSandbox) -> None:
     session = await sandbox.open(limits=SandboxLimits(inodes=50))
     result = await session.execute("for n in range(100): open(f'f{n}', 'w').close()", timeout=5)
     assert "No space left" in result.error
+    assert "50 files and folders, the limit of a session (inodes). Remove" in result.error
     await session.close()
 
 
@@ -119,11 +122,42 @@ made
     await session.close()
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os, time\nfor _ in range(50):\n    if os.fork() == 0: time.sleep(60)",
+        "import threading, time\ndef run(): time.sleep(60)\n"
+        "for _ in range(50): threading.Thread(target=run, daemon=True).start()",
+        "import subprocess\nkept = [subprocess.Popen(['sleep', '60']) for _ in range(50)]",
+    ],
+)
+async def test_too_many_processes_are_told_with_their_limit(sandbox: NamespaceSandbox, code: str) -> None:
+    async with await sandbox.open(limits=SandboxLimits(processes=12)) as session:
+        result = await session.execute(code, timeout=10)
+        assert result.outcome == "error"
+        assert "12 processes and threads at a time, the limit of a session (processes). Start" in result.error
+
+
+async def test_a_file_that_is_too_large_is_told_with_its_limit(sandbox: NamespaceSandbox) -> None:
+    async with await sandbox.open(limits=SandboxLimits(disk_bytes=4 * MIB)) as session:
+        result = await session.execute("open('f', 'wb').truncate(5 << 20)", timeout=5)
+        assert result.outcome in ("error", "died")
+        assert "4 MiB" in result.error
+        assert "disk_bytes" in result.error
+
+
+async def test_errors_that_no_limit_caused_are_left_alone(session: NamespaceSession) -> None:
+    result = await session.execute("raise ValueError('[Errno 2] no such file')", timeout=5)
+    assert result.error.rstrip().endswith("ValueError: [Errno 2] no such file")
+    handled = "try:\n    raise OSError(24, 'x')\nexcept OSError:\n    pass\nraise KeyError('a')"
+    assert (await session.execute(handled, timeout=5)).error.rstrip().endswith("KeyError: 'a'")
+
+
 async def test_cpu_time_is_limited(sandbox: NamespaceSandbox) -> None:
     session = await sandbox.open(limits=SandboxLimits(cpu_seconds=1))
     result = await session.execute("while True: pass", timeout=10)
     assert result.outcome == "died"
-    assert "1 seconds of CPU" in result.error
+    assert "1 seconds of CPU time, the limit of a process in a session (cpu_seconds)" in result.error
     await session.close()
 
 
@@ -137,7 +171,10 @@ async def test_flood_of_output_is_cut(sandbox: NamespaceSandbox) -> None:
     )
     assert result.outcome == "ok"
     assert result.truncated
-    assert len(result.stdout) + len(result.stderr) <= 10_000
+    told = result.stderr.partition("\n[cut: ")[2]
+    assert "10,000 bytes" in told
+    assert "output_bytes" in told
+    assert len(result.stdout) + len(result.stderr) - len(told) <= 10_000 + len("\n[cut: ")
     assert "".join(pieces).startswith("xxx")
     assert result.value == "'done'"
     after = await session.execute("print('fresh')", timeout=5)
@@ -149,6 +186,7 @@ async def test_open_files_are_limited(sandbox: NamespaceSandbox) -> None:
     session = await sandbox.open(limits=SandboxLimits(open_files=40))
     result = await session.execute("kept = [open('/dev/null') for _ in range(60)]", timeout=5)
     assert "Too many open files" in result.error
+    assert "40 open files, the limit of a session (open_files). Close" in result.error
     await session.close()
 
 

@@ -79,3 +79,19 @@ def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits, *, kept: bool
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         return f"The code's process was ended by {name}. {after}"
     return f"The code ended its own process with status {status}. {after} A step shall just end."
+
+
+def overdue(seconds: float, *, kept: bool) -> str:
+    """Say that code ran too long and could not be interrupted."""
+    return (
+        f"The code ran longer than {seconds:g} seconds, the limit of one step (execution_seconds), and did "
+        f"not stop when it was interrupted. {_KEPT if kept else _GONE} Do less at a time."
+    )
+
+
+def interrupted(seconds: float) -> str:
+    """Say that code ran too long and was interrupted."""
+    return (
+        f"The code ran longer than {seconds:g} seconds, the limit of one step (execution_seconds), and was "
+        "interrupted; variables are kept. Do less at a time, or go on from where it stopped."
+    )

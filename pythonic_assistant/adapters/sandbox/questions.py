@@ -28,7 +28,15 @@ class EndedError(Exception):
 
 
 class OverdueError(Exception):
-    """The code neither ended nor obeyed the interrupt, and the session was ended."""
+    """The code neither ended nor obeyed the interrupt, and was ended.
+
+    Attributes:
+        rolled_back: whether the state before the code took over, and the session goes on.
+    """
+
+    def __init__(self, *, rolled_back: bool) -> None:
+        super().__init__()
+        self.rolled_back = rolled_back
 
 
 class Questions:
@@ -79,15 +87,16 @@ class Questions:
                 async with asyncio.timeout(_GRACE_SECONDS):
                     return await self._answer()
             except TimeoutError:
-                self._lifeline.kill()
-                raise OverdueError from None
+                raise OverdueError(rolled_back=await self._rescued(request)) from None
         except frames.FrameError as error:
-            self._lifeline.kill()
-            self.ended = (
-                "The code wrote to the sandbox's own control channel, and the session was ended. "
-                "Leave descriptor 3 alone."
+            rolled_back = await self._rescued(request)
+            after = "its variables are as before" if rolled_back else "the session was ended"
+            sentence = (
+                f"The code wrote to the sandbox's own control channel, and {after}. Leave descriptor 3 alone."
             )
-            raise EndedError(self.ended, rolled_back=False) from error
+            if not rolled_back:
+                self.ended = sentence
+            raise EndedError(sentence, rolled_back=rolled_back) from error
         except (EOFError, OSError) as error:
             end = await self._lifeline.ending()
             if end.control is None:
@@ -101,6 +110,20 @@ class Questions:
             raise
         finally:
             await self._tools.stop()
+
+    async def _rescued(self, request: Mapping[str, Any]) -> bool:
+        """End code that cannot be talked to any more: only itself where a state before it is kept."""
+        control = None
+        if request["op"] == "execute":
+            try:
+                control = await self._lifeline.rollback()
+            except SandboxDiedError:
+                return False
+        if control is None:
+            self._lifeline.kill()
+            return False
+        await self.go_on(control)
+        return True
 
     async def go_on(self, control: Channel) -> None:
         """Ask another REPL from now on, the one that took over."""

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
+from pythonic_assistant.adapters.sandbox import ending
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits, collect
+from pythonic_assistant.adapters.sandbox.hints import explained, output_cut
 from pythonic_assistant.adapters.sandbox.lifeline import Lifeline
 from pythonic_assistant.adapters.sandbox.output import Output, Stream
 from pythonic_assistant.adapters.sandbox.questions import EndedError, OverdueError, Questions
@@ -113,27 +115,24 @@ class NamespaceSession:
                     answer = await self._questions.ask(request, timeout)
                 except EndedError as error:
                     died, rolled_back = str(error), error.rolled_back
-                except OverdueError:
-                    died = (
-                        f"The code ran longer than {timeout:g} seconds and did not stop when it was "
-                        "interrupted. The session and its variables are gone."
-                    )
-                    self._questions.ended = died
+                except OverdueError as error:
+                    rolled_back = error.rolled_back
+                    died = ending.overdue(timeout, kept=rolled_back)
+                    if not rolled_back:
+                        self._questions.ended = died
             outcome: ExecutionOutcome = "ok"
             if died:
                 outcome = "died"
             elif answer.get("interrupted"):
                 outcome = "timeout"
-                died = (
-                    f"The code ran longer than {timeout:g} seconds and was interrupted; variables are kept.\n"
-                    + _text(answer, "error")
-                )
+                died = f"{ending.interrupted(timeout)}\n{_text(answer, 'error')}"
             elif answer.get("ok") is not True:
                 outcome = "error"
+                died = explained(_text(answer, "error"), self._limits, self._scratch)
             return Execution(
                 outcome=outcome,
                 stdout=output.text("stdout"),
-                stderr=output.text("stderr"),
+                stderr=output.text("stderr") + (output_cut(self._limits) if output.truncated else ""),
                 value=_text(answer, "value"),
                 error=died or _text(answer, "error"),
                 seconds=time.monotonic() - began,
