@@ -1,0 +1,42 @@
+"""The catalogue: one module for each group, one idea for each attack."""
+
+from __future__ import annotations
+
+import platform
+
+from tests.sandbox.suite.attack import Attack
+from tests.sandbox.suite.attacks import (
+    artifacts,
+    bombs,
+    channel,
+    files,
+    kernel,
+    namespaces,
+    network,
+    peers,
+    persistence,
+    processes,
+    surroundings,
+)
+
+ALL: tuple[Attack, ...] = (
+    *files.ATTACKS,
+    *surroundings.ATTACKS,
+    *processes.ATTACKS,
+    *namespaces.ATTACKS,
+    *kernel.ATTACKS,
+    *network.ATTACKS,
+    *bombs.ATTACKS,
+    *artifacts.ATTACKS,
+    *channel.ATTACKS,
+    *persistence.ATTACKS,
+    *peers.ATTACKS,
+)
+BY_NAME = {attack.name: attack for attack in ALL}
+if len(BY_NAME) != len(ALL):
+    raise ValueError("two attacks have the same name")
+
+
+def for_tier(tier: str) -> tuple[Attack, ...]:
+    """Return the attacks that make sense in a tier on this machine."""
+    return tuple(a for a in ALL if tier in a.tiers and a.machine in (None, platform.machine()))
