@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import secrets
+import signal
 import socket
 import stat
 import subprocess
@@ -23,6 +25,7 @@ from pythonic_assistant.ports import Sandbox, SandboxSession
 _PLACE = "/var/tmp"
 _CANARY = "CANARY_OF_THE_ENVIRONMENT"
 _DAEMON = "left-behind"
+_START_SECONDS = 5.0
 _LIMITS = 16  # RLIM_NLIMITS, include/uapi/asm-generic/resource.h
 _CHECKOUT = Path(__file__).resolve().parents[3]
 _PEER = """
@@ -82,7 +85,7 @@ class Arena:
         for pid, name in _processes():
             if name == _DAEMON:
                 found.append(f"process {pid} was left behind")
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
         answer = await self.peer.session.execute("open('peer.txt').read(), child.poll()", timeout=10)
         if answer.value != f"({self.peer.mark!r}, None)":
             found.append(f"the peer answers {answer.value or answer.error!r}")
@@ -134,7 +137,7 @@ async def arena(sandbox: Sandbox) -> AsyncGenerator[Arena, None]:
             listener.setblocking(False)
         peer = await _peer(sandbox)
         try:
-            numbers = _numbers_of(peer)
+            numbers = await _numbers_of(peer.mark)
             yield Arena(
                 sandbox=sandbox,
                 folder=folder,
@@ -159,6 +162,8 @@ async def arena(sandbox: Sandbox) -> AsyncGenerator[Arena, None]:
             )
         finally:
             await peer.session.close()
+            for pid in _marked(peer.mark):  # without a pid namespace nothing ends it with its session
+                os.kill(pid, signal.SIGKILL)
 
 
 def _unix(stack: ExitStack, address: str) -> socket.socket:
@@ -177,17 +182,25 @@ async def _peer(sandbox: Sandbox) -> Peer:
     return Peer(session=session, mark=mark, folder=ready.value.strip("'"))
 
 
-def _numbers_of(peer: Peer) -> dict[str, int]:
+async def _numbers_of(mark: str) -> dict[str, int]:
     """Return the process ids of a peer, as the host counts them."""
+    async with asyncio.timeout(_START_SECONDS):
+        # Its arguments appear a moment after its start: execve(2) lets the parent go on before that.
+        while not (found := _marked(mark)):
+            await asyncio.sleep(0.01)
+    code = _parent(found[0])
+    return {"child": found[0], "code": code, "init": _parent(code)}
+
+
+def _marked(mark: str) -> list[int]:
+    found: list[int] = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if peer.mark.encode() in path.read_bytes():
-                child = int(path.parent.name)
-                code = _parent(child)
-                return {"child": child, "code": code, "init": _parent(code)}
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
         except OSError:  # it ended just now
             continue
-    raise RuntimeError("the peer's process is not found")
+    return found
 
 
 def _parent(process: int) -> int:
@@ -202,4 +215,3 @@ def _processes() -> list[tuple[int, str]]:
         except OSError:  # it ended just now
             continue
     return found
-

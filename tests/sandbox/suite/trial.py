@@ -1,4 +1,4 @@
-"""One attack, tried: in a session of its own, with a look at the host, at the peer and at the next session."""
+"""One attack, tried: in a session of its own, with a look at the host, the peer and the next session."""
 
 from __future__ import annotations
 
@@ -32,10 +32,13 @@ def look(path):
     except OSError as error: return type(error).__name__
 here = os.getcwd()
 text = json.dumps({
-    'files': look('.'), 'tmp': look('/tmp'), 'shm': look('/dev/shm'), 'home': look(os.path.expanduser('~')),
-    'path': sys.path, 'environment': sorted(os.environ.items()), 'hooks': [type(h).__name__ for h in sys.meta_path],
-    'builtins': [n for n, v in vars(builtins).items() if getattr(v, '__module__', '') not in ('builtins', None)],
-    'processes': len([p for p in os.listdir('/proc') if p.isdigit()]) if os.path.exists('/proc/1/comm') else 0,
+    'files': look('.'), 'tmp': look('/tmp'), 'shm': look('/dev/shm'),
+    'home': look(os.path.expanduser('~')), 'hooks': [type(h).__name__ for h in sys.meta_path],
+    'path': sys.path, 'environment': sorted(os.environ.items()),
+    'builtins': [n for n, v in vars(builtins).items()
+        if getattr(v, '__module__', '') not in ('builtins', None)],
+    'processes': len([p for p in os.listdir('/proc') if p.isdigit()])
+        if os.path.exists('/proc/1/comm') else 0,
     'descriptors': sorted(os.readlink(f'/proc/self/fd/{n}').split(':')[0]
         for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}'))
         if os.access('/proc/self/fd', os.R_OK) else [],

@@ -32,12 +32,11 @@ ATTACKS = (
         "file that becomes a symlink",
         "if os.fork() == 0:\n"
         "    os.close(3)\n"
-        "    open('file', 'w').write('x'); os.symlink(GIVEN['secret'], 'link')\n"
+        "    open('result.txt', 'w').write('x'); os.symlink(GIVEN['secret'], 'other.txt')\n"
         "    until = time.monotonic() + 1.5\n"
         "    while time.monotonic() < until:\n"
-        "        os.link('file', 'new') if not os.path.lexists('new') else None\n"
-        "        os.rename('new', 'result.txt'); os.remove('result.txt') if os.path.islink('x') else None\n"
-        "        os.symlink(GIVEN['secret'], 'other'); os.rename('other', 'result.txt')\n"
+        "        # RENAME_EXCHANGE: under each name there is always one of both\n"
+        "        libc.renameat2(-100, b'result.txt', -100, b'other.txt', 2)\n"
         "    os._exit(0)\n"
         "time.sleep(0.1)" + _DONE,
     ),
