@@ -1,5 +1,7 @@
 """Runs a Python command as an ordinary user: `python as_ordinary_user.py -m pytest ...`, started as root.
 
+With `--as-root` before the command it stays root, but everybody may go to the interpreter.
+
 The interpreter may live where that user cannot go, such as below /root. In a mount namespace of our own,
 every folder in the way is covered by an empty, open one that shows only the interpreter, its packages and
 the checkout: the host is not changed, and the user gets to see nothing else of those folders.
@@ -18,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from pythonic_assistant.adapters.sandbox.inside import syscalls  # noqa: E402
 from pythonic_assistant.adapters.sandbox.interpreter import python_paths  # noqa: E402
 
+STAY_ROOT = "--as-root"
 USER = 60001  # of nobody: no account and no group of the host
 
 
@@ -31,6 +34,11 @@ def _in_the_way(path: str) -> Path | None:
         if not folder.stat().st_mode & stat.S_IXOTH:
             return folder
     return None
+
+
+def is_reachable(path: str) -> bool:
+    """Whether everybody may go where a path leads."""
+    return _in_the_way(path) is None and _in_the_way(os.path.realpath(path)) is None
 
 
 def main() -> None:
@@ -51,12 +59,16 @@ def main() -> None:
                 Path(path).touch()
             syscalls.mount(f"/proc/self/fd/{descriptor}", path, None, syscalls.MS_BIND | syscalls.MS_REC)
             os.close(descriptor)
-    os.setgroups([])
-    os.setresgid(USER, USER, USER)
-    os.setresuid(USER, USER, USER)
+    command = sys.argv[1:]
+    if command[0] == STAY_ROOT:
+        del command[0]
+    else:
+        os.setgroups([])
+        os.setresgid(USER, USER, USER)
+        os.setresuid(USER, USER, USER)
     os.chdir(ROOT)
     os.environ.update(HOME="/tmp", PYTHONDONTWRITEBYTECODE="1")
-    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, *command])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from typing import Self
 
 _AS_ORDINARY = Path(__file__).resolve().parents[1] / "as_ordinary_user.py"
 _NOT_OFFERED = "not offered"
-_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +54,11 @@ def main(results: Callable[[], AsyncIterator[Line]], module: str, description: s
         asyncio.run(_print_lines(results))
         return 0
     began = time.monotonic()
-    lines = asyncio.run(_told(results))
     if os.geteuid() == 0:
-        lines += _as_ordinary_user(module)
+        # Started again as root, too: there is a tier that needs an interpreter that everybody can reach.
+        lines = _again(module, "root", "--as-root") + _again(module, "ordinary")
     else:
+        lines = asyncio.run(_told(results))
         print("Not started as root: what holds for root was not tried.")
     print(render([(line.column, line.row, line.good) for line in lines if line.row != _NOT_OFFERED]))
     for line in lines:
@@ -83,15 +83,17 @@ async def _told(results: Callable[[], AsyncIterator[Line]]) -> list[Line]:
     return lines
 
 
-def _as_ordinary_user(module: str) -> list[Line]:
-    command = [sys.executable, str(_AS_ORDINARY), "-m", module, "--alone"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=_SECONDS, check=False)
-    lines = [Line(**json.loads(text)) for text in done.stdout.splitlines()]
-    if done.returncode != 0 or not lines:
-        ended = f"its process ended with {done.returncode} after {len(lines)} results"
-        lines.append(Line(column="ordinary", row="the run", name="ordinary user", good=False, note=ended))
-    for line in lines:
-        _tell(line)
+def _again(module: str, user: str, *options: str) -> list[Line]:
+    command = [sys.executable, str(_AS_ORDINARY), *options, "-m", module, "--alone"]
+    lines: list[Line] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        for text in running.stdout or ():
+            lines.append(Line(**json.loads(text)))
+            _tell(lines[-1])
+    if running.returncode != 0 or not lines:
+        ended = f"its process ended with {running.returncode} after {len(lines)} results"
+        lines.append(Line(column=user, row="the run", name=user, good=False, note=ended))
+        _tell(lines[-1])
     return lines
 
 

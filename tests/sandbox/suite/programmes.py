@@ -278,11 +278,15 @@ _FILES = (
     _programme(
         "moving, copying, removing",
         "import os, shutil\n"
-        "open('a', 'w').write('x'); shutil.copy2('a', 'b'); os.replace('b', 'c'); os.chmod('c', "
-        "0o600)\n"
-        "s = os.stat('c'); os.remove('a')\n"
-        "(s.st_size, oct(s.st_mode & 0o777), sorted(p for p in os.listdir() if p in 'abc'))",
-        "(1, '0o600', ['c'])",
+        "open('a', 'w').write('x'); shutil.copy2('a', 'b'); os.replace('b', 'c'); os.chmod('c', 0o600)\n"
+        "s = os.stat('c'); os.remove('a')\n(s.st_size, sorted(p for p in os.listdir() if p in 'abc'))",
+        "(1, ['c'])",
+    ),
+    _programme(
+        "permissions of files",
+        "import os\nopen('a', 'w').close(); os.chmod('a', 0o600)\noct(os.stat('a').st_mode & 0o777)",
+        "'0o600'",
+        boxed=True,
     ),
     _programme(
         "memory maps",
@@ -434,6 +438,7 @@ _CONCURRENCY = (
         "import multiprocessing\ndef double(x): return 2 * x\n"
         "with multiprocessing.Pool(2) as p: r = p.map(double, [1, 2])\nr",
         "[2, 4]",
+        boxed=True,
     ),
     _programme(
         "processes that are spawned",
@@ -443,6 +448,7 @@ _CONCURRENCY = (
         "mp_context=multiprocessing.get_context('spawn')) as p: r = list(p.map(work.triple, [1, "
         "2]))\nr",
         "[3, 6]",
+        boxed=True,
     ),
     _programme(
         "shared memory",
@@ -450,6 +456,7 @@ _CONCURRENCY = (
         "s = shared_memory.SharedMemory(create=True, size=100); s.buf[0] = 7; r = s.buf[0]\n"
         "s.close(); s.unlink()\nr",
         "7",
+        boxed=True,
     ),
     _programme(
         "subprocess",

@@ -37,8 +37,7 @@ text = json.dumps({
     'path': sys.path, 'environment': sorted(os.environ.items()),
     'builtins': [n for n, v in vars(builtins).items()
         if getattr(v, '__module__', '') not in ('builtins', None)],
-    'processes': len([p for p in os.listdir('/proc') if p.isdigit()])
-        if os.path.exists('/proc/1/comm') else 0,
+    'processes': len([p for p in os.listdir('/proc') if p.isdigit()]) if os.access('/proc', os.R_OK) else 0,
     'descriptors': sorted(os.readlink(f'/proc/self/fd/{n}').split(':')[0]
         for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}'))
         if os.access('/proc/self/fd', os.R_OK) else [],
