@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from typing import Any
 
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from jupyter_client.manager import AsyncKernelManager
 
 IMPORTS = "import numpy, pandas, matplotlib.pyplot"
@@ -22,10 +24,9 @@ def fresh_interpreter() -> float:
 async def jupyter_kernel() -> tuple[float, float]:
     """Return the milliseconds until a kernel has the imports, and those of a trivial cell in it."""
     began = time.perf_counter()
-    manager = AsyncKernelManager(kernel_name="python3")
-    # By its module and not by an installed kernel specification, which may name another Python.
-    manager.kernel_cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    await manager.start_kernel()
+    # Any: its methods are typed in part only.
+    manager: Any = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME)  # of this very interpreter
+    await manager.start_kernel(stderr=subprocess.DEVNULL)  # it warns of TCP, on which it listens on loopback
     client = manager.client()
     try:
         client.start_channels()
@@ -38,3 +39,9 @@ async def jupyter_kernel() -> tuple[float, float]:
     finally:
         client.stop_channels()
         await manager.shutdown_kernel(now=True)
+
+
+async def _run(client: Any, code: str) -> None:
+    reply = await client.execute_interactive(code, timeout=_SECONDS)
+    if reply["content"]["status"] != "ok":
+        raise RuntimeError(f"the kernel answered {reply['content']}")

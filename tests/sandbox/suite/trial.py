@@ -37,10 +37,9 @@ text = json.dumps({
     'path': sys.path, 'environment': sorted(os.environ.items()),
     'builtins': [n for n, v in vars(builtins).items()
         if getattr(v, '__module__', '') not in ('builtins', None)],
-    'processes': len([p for p in os.listdir('/proc') if p.isdigit()]) if os.access('/proc', os.R_OK) else 0,
+    'processes': len([p for p in look('/proc') if p.isdigit()]),
     'descriptors': sorted(os.readlink(f'/proc/self/fd/{n}').split(':')[0]
-        for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}'))
-        if os.access('/proc/self/fd', os.R_OK) else [],
+        for n in look('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}')),
     'user': [os.getuid(), os.getgid(), os.getgroups()], 'nice': os.nice(0), 'names': sorted(os.uname()[1:2]),
 })
 print(text.replace(here, '(here)'))
