@@ -40,9 +40,10 @@ text = json.dumps({
     'processes': len([p for p in look('/proc') if p.isdigit()]),
     'descriptors': sorted(os.readlink(f'/proc/self/fd/{n}').split(':')[0]
         for n in look('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}')),
-    'user': [os.getuid(), os.getgid(), os.getgroups()], 'nice': os.nice(0), 'names': sorted(os.uname()[1:2]),
+    'groups': os.getgroups(), 'nice': os.nice(0), 'names': sorted(os.uname()[1:2]),
 })
-print(text.replace(here, '(here)'))
+# Where folders and users are the session's own, their names differ.
+print(text.replace(here, '(here)').replace(os.environ['TMPDIR'], '(temporary)'))
 """
 
 
