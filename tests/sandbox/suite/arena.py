@@ -24,7 +24,6 @@ from pythonic_assistant.ports import Sandbox, SandboxSession
 # Not below /tmp, which sessions cover by one of their own even where another layer is missing.
 _PLACE = "/var/tmp"
 _CANARY = "CANARY_OF_THE_ENVIRONMENT"
-_DAEMON = "left-behind"
 _START_SECONDS = 5.0
 _LIMITS = 16  # RLIM_NLIMITS, include/uapi/asm-generic/resource.h
 _CHECKOUT = Path(__file__).resolve().parents[3]
@@ -83,7 +82,7 @@ class Arena:
                 continue
             found.append(f"a connection came in at {listener.getsockname()!r}")
         for pid, name in _processes():
-            if name == _DAEMON:
+            if name == self.given["daemon"]:
                 found.append(f"process {pid} was left behind")
                 os.kill(pid, signal.SIGKILL)
         answer = await self.peer.session.execute("open('peer.txt').read(), child.poll()", timeout=10)
@@ -157,6 +156,7 @@ async def arena(sandbox: Sandbox) -> AsyncGenerator[Arena, None]:
                     "worker": victim.pid,
                     "victim": victim.pid,
                     "canary": canary,
+                    "daemon": f"left-{secrets.token_hex(4)}",  # a name of at most 15 bytes, TASK_COMM_LEN
                     "peer": {"mark": peer.mark, "folder": peer.folder, **numbers},
                 },
             )

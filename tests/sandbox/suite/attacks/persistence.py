@@ -113,12 +113,12 @@ ATTACKS = (
         "        for s in range(1, 32):\n"
         "            try: signal.signal(s, signal.SIG_IGN)\n"
         "            except (OSError, ValueError): pass\n"
-        "        libc.prctl(15, b'left-behind', 0, 0, 0)\n"
+        "        libc.prctl(15, GIVEN['daemon'].encode(), 0, 0, 0)\n"
         "        while True: time.sleep(1)\n"
         "    os._exit(0)\n"
         "time.sleep(0.1)",
         "for p in glob.glob('/proc/[0-9]*/comm'):\n"
-        "    if open(p).read().startswith('left-behind'): return p\n"
+        "    if open(p).read().strip() == GIVEN['daemon']: return p\n"
         "raise OSError('none')",
     ),
     _attack(
