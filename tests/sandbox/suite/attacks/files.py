@@ -103,7 +103,8 @@ ATTACKS = (
     ),
     _attack(
         "touching the input",
-        "os.utime('inputs/given.csv', (0, 0))\nreturn os.stat('inputs/given.csv').st_mtime",
+        "os.utime('inputs/given.csv', (0, 0))\n"
+        "if os.stat('inputs/given.csv').st_mtime == 0: return 'changed'\nraise OSError('no effect')",
         "it can change attributes of the person's own file",
         "root",
         "seccomp",
