@@ -37,12 +37,13 @@ asyncio.run(main())
 def descendants(process: int) -> list[int]:
     """Return the process ids below a process, as they are now."""
     children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it ended just now
-            continue
-        children.setdefault(parent, []).append(int(path.parent.name))
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it ended just now
+                continue
+            children.setdefault(parent, []).append(int(path.name))
     found: list[int] = []
     pending = [process]
     while pending:

@@ -192,12 +192,16 @@ async def _numbers_of(mark: str) -> dict[str, int]:
     return {"child": found[0], "code": code, "init": _parent(code)}
 
 
+def _numbers() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
 def _marked(mark: str) -> list[int]:
     found: list[int] = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in _numbers():
         try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
+            if mark.encode() in Path(f"/proc/{process}/cmdline").read_bytes():
+                found.append(process)
         except OSError:  # it ended just now
             continue
     return found
@@ -209,9 +213,9 @@ def _parent(process: int) -> int:
 
 def _processes() -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
-    for path in Path("/proc").glob("[0-9]*/comm"):
+    for process in _numbers():
         try:
-            found.append((int(path.parent.name), path.read_text().strip()))
+            found.append((process, Path(f"/proc/{process}/comm").read_text().strip()))
         except OSError:  # it ended just now
             continue
     return found

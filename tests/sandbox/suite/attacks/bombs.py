@@ -39,8 +39,12 @@ _DISK = ("disk", "memory", "inodes")
 ATTACKS = (
     _attack(
         "fork bomb",
-        "for count in range(40):\n    if os.fork() == 0: time.sleep(20); os._exit(0)\nreturn count",
+        "for count in range(40):\n"
+        "    if os.fork() == 0: time.sleep(20); os._exit(0)\n"
+        "time.sleep(1)\nreturn count",
         "limits",
+        "watchdog",
+        death=("processes",),
     ),
     _attack(
         "fork bomb that never waits",

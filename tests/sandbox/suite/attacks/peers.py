@@ -131,5 +131,6 @@ ATTACKS = (
         "user",
         "limits",
         limits={"processes": 64},
+        death=("processes",),
     ),
 )

@@ -149,7 +149,8 @@ ATTACKS = (
     _attack(
         "any capability",
         "for line in open('/proc/self/status'):\n"
-        "    if line[:6] in ('CapPrm', 'CapEff', 'CapInh', 'CapAmb') and int(line.split()[1], 16): return line\n"
+        "    kinds = ('CapPrm', 'CapEff', 'CapInh', 'CapAmb')\n"
+        "    if line.startswith(kinds) and int(line.split()[1], 16): return line\n"
         "    if line.startswith('NoNewPrivs') and line.split()[1] != '1': return line\n"
         "raise OSError('none')",
         "it has privileges",
