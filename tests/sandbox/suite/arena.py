@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pythonic_assistant.ports import Sandbox, SandboxSession
 _PLACE = "/var/tmp"
 _CANARY = "CANARY_OF_THE_ENVIRONMENT"
 _START_SECONDS = 5.0
+_STILL, _STILL_SECONDS = 20, 0.05
 _LIMITS = 16  # RLIM_NLIMITS, include/uapi/asm-generic/resource.h
 _CHECKOUT = Path(__file__).resolve().parents[3]
 _PEER = """
@@ -63,6 +65,7 @@ class Arena:
     peer: Peer
     given: dict[str, Any]
     before: dict[str, object]
+    descriptors: int
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
@@ -81,6 +84,8 @@ class Arena:
             except BlockingIOError:
                 continue
             found.append(f"a connection came in at {listener.getsockname()!r}")
+        if leaked := await _leaked(self.descriptors):
+            found.append(f"{leaked} descriptors were left open")
         for pid, name in _processes():
             if name == self.given["daemon"]:
                 found.append(f"process {pid} was left behind")
@@ -104,8 +109,28 @@ def state(folder: Path, victim: subprocess.Popen[bytes]) -> dict[str, object]:
         "the bystander's priority": os.getpriority(os.PRIO_PROCESS, victim.pid),
         "the bystander's processors": sorted(os.sched_getaffinity(victim.pid)),
         "our limits": [resource.getrlimit(number) for number in range(_LIMITS)],
-        "our descriptors": len(os.listdir("/proc/self/fd")),
     }
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def _usual_descriptors() -> int:
+    """Return how many descriptors we hold once that does not change any more: a pool may still be filling."""
+    seen = [_descriptors()]
+    while len(seen) < _STILL or len(set(seen[-_STILL:])) > 1:
+        await asyncio.sleep(_STILL_SECONDS)
+        seen.append(_descriptors())
+    return seen[-1]
+
+
+async def _leaked(usual: int) -> int:
+    """Return how many descriptors we hold above the usual number, given time to close them."""
+    until = time.monotonic() + _START_SECONDS
+    while (more := _descriptors() - usual) > 0 and time.monotonic() < until:
+        await asyncio.sleep(_STILL_SECONDS)
+    return max(more, 0)
 
 
 @asynccontextmanager
@@ -144,6 +169,7 @@ async def arena(sandbox: Sandbox) -> AsyncGenerator[Arena, None]:
                 victim=victim,
                 peer=peer,
                 before=state(folder, victim),
+                descriptors=await _usual_descriptors(),
                 given={
                     "secret": str(folder / "secret.txt"),
                     "drop": str(folder / "drop"),
