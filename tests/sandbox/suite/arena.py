@@ -17,10 +17,10 @@ from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pythonic_assistant.domain.files import InputFile
-from pythonic_assistant.ports import Sandbox, SandboxSession
+from pythonic_assistant.ports import Access, Sandbox, SandboxSession
 
 # Not below /tmp, which sessions cover by one of their own even where another layer is missing.
 _PLACE = "/var/tmp"
@@ -45,6 +45,24 @@ os.getcwd()
 """
 
 
+class Way(Protocol):
+    """A grant of hosts; see `way_out`."""
+
+    @property
+    def access(self) -> Access:
+        """For `Sandbox.open`."""
+        ...
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What attacks are told."""
+        ...
+
+    def harm(self) -> str:
+        """Say whether a secret went astray; empty when it did not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A session that must not be reached."""
@@ -66,6 +84,7 @@ class Arena:
     given: dict[str, Any]
     before: dict[str, object]
     descriptors: int
+    way: Way | None
 
     @property
     def inputs(self) -> tuple[InputFile, ...]:
@@ -90,6 +109,8 @@ class Arena:
             if name == self.given["daemon"]:
                 found.append(f"process {pid} was left behind")
                 os.kill(pid, signal.SIGKILL)
+        if self.way is not None and (astray := self.way.harm()):
+            found.append(astray)
         answer = await self.peer.session.execute("open('peer.txt').read(), child.poll()", timeout=10)
         if answer.value != f"({self.peer.mark!r}, None)":
             found.append(f"the peer answers {answer.value or answer.error!r}")
@@ -134,8 +155,13 @@ async def _leaked(usual: int) -> int:
 
 
 @asynccontextmanager
-async def arena(sandbox: Sandbox) -> AsyncGenerator[Arena, None]:
-    """Lay out bait, start a bystander and a peer."""
+async def arena(sandbox: Sandbox, way: Way | None = None) -> AsyncGenerator[Arena, None]:
+    """Lay out bait, start a bystander and a peer.
+
+    Args:
+        sandbox: where attacks run.
+        way: what sessions of group egress are granted.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arena-", dir=_PLACE)))
         folder.chmod(0o755)
@@ -169,6 +195,7 @@ async def arena(sandbox: Sandbox) -> AsyncGenerator[Arena, None]:
                 victim=victim,
                 peer=peer,
                 before=state(folder, victim),
+                way=way,
                 descriptors=await _usual_descriptors(),
                 given={
                     "secret": str(folder / "secret.txt"),
@@ -183,6 +210,7 @@ async def arena(sandbox: Sandbox) -> AsyncGenerator[Arena, None]:
                     "victim": victim.pid,
                     "canary": canary,
                     "daemon": f"left-{secrets.token_hex(4)}",  # a name of at most 15 bytes, TASK_COMM_LEN
+                    "egress": {} if way is None else way.given,
                     "peer": {"mark": peer.mark, "folder": peer.folder, **numbers},
                 },
             )

@@ -19,6 +19,7 @@ from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.ports import SandboxSession
 from tests.sandbox.suite.arena import Arena
 from tests.sandbox.suite.attack import Attack, programme
+from tests.sandbox.suite.attacks import egress
 
 _HOST_SECONDS = 15.0  # for the host to notice, to interrupt, to collect, to close
 _GROWTH = 96 << 20  # of our own memory, over one attack: a message, its copies and its text
@@ -113,7 +114,11 @@ class Trial:
         )
 
     async def _attack(self, attack: Attack, limits: SandboxLimits) -> tuple[bool, str]:
-        session = await self._arena.sandbox.open(inputs=self._arena.inputs, limits=limits)
+        place, way = self._arena, self._arena.way
+        if attack.group == egress.GROUP and way is not None:
+            session = await place.sandbox.open(inputs=place.inputs, limits=limits, access=way.access)
+        else:
+            session = await place.sandbox.open(inputs=place.inputs, limits=limits)
         try:
             async with asyncio.timeout(attack.seconds + _HOST_SECONDS):
                 result = await session.execute(

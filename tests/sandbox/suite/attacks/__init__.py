@@ -9,6 +9,7 @@ from tests.sandbox.suite.attacks import (
     artifacts,
     bombs,
     channel,
+    egress,
     files,
     kernel,
     namespaces,
@@ -31,12 +32,24 @@ ALL: tuple[Attack, ...] = (
     *channel.ATTACKS,
     *persistence.ATTACKS,
     *peers.ATTACKS,
+    *egress.ATTACKS,
 )
 BY_NAME = {attack.name: attack for attack in ALL}
 if len(BY_NAME) != len(ALL):
     raise ValueError("two attacks have the same name")
 
 
-def for_tier(tier: str) -> tuple[Attack, ...]:
-    """Return the attacks that make sense in a tier on this machine."""
-    return tuple(a for a in ALL if tier in a.tiers and a.machine in (None, platform.machine()))
+def for_tier(tier: str, *, granted: bool) -> tuple[Attack, ...]:
+    """Return the attacks that make sense in a tier on this machine.
+
+    Args:
+        tier: as `tiers` names it.
+        granted: whether sessions can be granted hosts; without that, group egress is left out.
+    """
+    return tuple(
+        attack
+        for attack in ALL
+        if tier in attack.tiers
+        and attack.machine in (None, platform.machine())
+        and (granted or attack.group != egress.GROUP)
+    )
