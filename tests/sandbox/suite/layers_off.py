@@ -15,7 +15,6 @@ from pathlib import Path
 from unittest import mock
 
 from pythonic_assistant.adapters.sandbox import zygote_process
-from pythonic_assistant.domain.limits import SandboxLimits
 from tests.sandbox.suite.attack import Layer
 
 _INSIDE = Path(zygote_process.__file__).parent / "inside"
@@ -28,13 +27,11 @@ class LayerOff:
     Attributes:
         added: Python that is appended to modules of the copy, by file name.
         bites: attacks that must get through without it.
-        limits: of the sessions, where the layer's absence needs others.
     """
 
     layer: Layer
     added: Mapping[str, str]
     bites: tuple[str, ...]
-    limits: SandboxLimits | None = None
 
 
 _NOTHING = "\n\ndef {name}(*_args, **_names):\n    return None\n"
@@ -50,6 +47,11 @@ def mount(source, target, kind, flags, options=None):
         _mount(source, target, kind, flags, options)
     elif target != "/proc":
         _mount("/old/proc", target, None, MS_BIND | MS_REC)
+"""
+_COUNTS_NOTHING = """
+
+def _used_bytes(*, exact=False):
+    return 0
 """
 _HOSTS_FILES = """
 
@@ -88,10 +90,9 @@ LAYERS: tuple[LayerOff, ...] = (
     ),
     LayerOff(
         layer="processes",
-        added={"syscalls.py": _HOSTS_PROCESSES},
+        # The session's init would count the memory of all processes that it sees, and those are the host's.
+        added={"syscalls.py": _HOSTS_PROCESSES, "session_init.py": _COUNTS_NOTHING},
         bites=("foreign processes", "processes of a peer"),
-        # The session's init counts the memory of all processes that it sees.
-        limits=SandboxLimits(memory_bytes=1 << 42),
     ),
     LayerOff(
         layer="root",

@@ -47,7 +47,7 @@ async def with_layer_off(layer: LayerOff) -> AsyncIterator[Outcome]:
         async with tiers.OPENERS["namespaces"]() as sandbox, arena(sandbox) as place:
             trial = await Trial.begin(place)
             for name in layer.bites:
-                yield await trial.run(BY_NAME[name], layer.limits)
+                yield await trial.run(BY_NAME[name])
 
 
 async def results() -> AsyncIterator[Line]:

@@ -86,12 +86,12 @@ class Trial:
         """Draw the portrait of a fresh session."""
         return cls(arena, await _portrait(arena))
 
-    async def run(self, attack: Attack, limits: SandboxLimits | None = None) -> Outcome:
+    async def run(self, attack: Attack) -> Outcome:
         """Try one attack; whatever goes wrong is its outcome."""
         began = time.monotonic()
         memory = _own_memory()
         try:
-            through, trouble = await self._attack(attack, limits or SandboxLimits(**attack.limits))
+            through, trouble = await self._attack(attack, SandboxLimits(**attack.limits))
             if attack.look and not trouble:
                 through, trouble = await self._look(attack)
             if not trouble and (portrait := await _portrait(self._arena)) != self._portrait:

@@ -248,7 +248,7 @@ ATTACKS = (
         "limits",
         death=("cpu_seconds",),
         limits={"cpu_seconds": 1},
-        seconds=8.0,
+        seconds=40.0,
     ),
     _attack(
         "processor time, with the warning ignored",
@@ -256,7 +256,7 @@ ATTACKS = (
         "limits",
         death=("SIGKILL", "cpu_seconds"),
         limits={"cpu_seconds": 1},
-        seconds=10.0,
+        seconds=40.0,
     ),
     _attack(
         "stopping itself",
