@@ -4,7 +4,7 @@ BOOTSTRAP := $(PYTHON) bootstrap.py
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean bench
+.PHONY: help run test check format lock clean bench attack ordinary
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -31,6 +31,12 @@ bench-%: benchmarks/bench_%.py
 
 # Listed for `make help`; the rule above does the work.
 bench-sandbox: ## how quickly a sandbox is ready and runs
+
+attack: ## every attack on the sandbox, in each tier, as root and as an ordinary user, and with layers off
+	@$(BOOTSTRAP) exec python -m tests.sandbox.suite.run_attacks
+
+ordinary: ## everyday programs in the sandbox, in each tier, as root and as an ordinary user
+	@$(BOOTSTRAP) exec python -m tests.sandbox.suite.run_ordinary
 
 clean: ## remove .venv; state and settings stay
 	rm -rf .venv

@@ -3,70 +3,65 @@
 from __future__ import annotations
 
 import os
-import platform
-import socket
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
-from pythonic_assistant.adapters.sandbox.inside.seccomp import REFUSED
 from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
-from tests.sandbox import attacks
+from tests.sandbox.suite.arena import arena
+from tests.sandbox.suite.attack import Attack
+from tests.sandbox.suite.attacks import BY_NAME, for_tier
+from tests.sandbox.suite.layers_off import LAYERS, LayerOff
+from tests.sandbox.suite.run_attacks import GRANTED, in_tier, with_layer_off
+from tests.sandbox.suite.tiers import OPENERS, missing
+from tests.sandbox.suite.trial import Trial
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-_COLUMN = {"x86_64": 0, "aarch64": 1}[platform.machine()]
-_CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+_SHORT = ("seccomp", "network", "root")  # `make attack` takes off every layer, as both users
 
 
-def _numbers() -> dict[str, int | None]:
-    return {name: row[_COLUMN] for name, row in REFUSED.items()} | {"clone": _CLONE}
+def _one_of_each_group(tier: str) -> dict[str, Attack]:
+    return {attack.group: attack for attack in reversed(for_tier(tier, granted=GRANTED))}
 
 
-@pytest.mark.parametrize("name", sorted(attacks.ALL))
-async def test_attempt_is_stopped(
-    name: str, session: NamespaceSession, sandbox: NamespaceSandbox, tmp_path: Path
-) -> None:
-    secret = tmp_path / "secret.txt"
-    secret.write_text("the host's secret")
-    abstract = f"pythonic-test-{os.getpid()}"
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as named:
-        named.bind("\0" + abstract)
-        named.listen()
-        body = attacks.ALL[name].format(
-            **_numbers(),
-            secret=str(secret),
-            checkout=str(Path(__file__).parents[2]),
-            socket_folder=str(sandbox.socket_path.parent),
-            socket_path=str(sandbox.socket_path),
-            pid=os.getpid(),
-            port=listener.getsockname()[1],
-            abstract=abstract,
-        )
-        result = await session.execute(attacks.programme(body), timeout=5)
-        listener.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    assert result.outcome == "ok", result.error
-    assert result.stdout.startswith("HELD"), result.stdout
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def trial(sandbox: NamespaceSandbox) -> AsyncIterator[Trial]:
+    async with arena(sandbox) as place:
+        yield await Trial.begin(place)
 
 
-async def test_foreign_calling_convention_is_killed(session: NamespaceSession) -> None:
-    """32-bit calls have other numbers: getpid by int 0x80 would pass any filter that reads them wrongly."""
-    if platform.machine() != "x86_64":
-        return  # there is no such instruction elsewhere
-    code = """
-import ctypes, mmap
-page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-page.write(bytes([0xB8, 20, 0, 0, 0, 0xCD, 0x80, 0xC3]))  # mov eax, 20; int 0x80; ret
-call = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
-print("ESCAPED", call())
-"""
-    result = await session.execute(code, timeout=5)
-    assert result.outcome == "died"
-    assert "SIGSYS" in result.error
-    assert "ESCAPED" not in result.stdout
+async def test_catalogue_is_whole() -> None:
+    assert len(BY_NAME) >= 240
+    assert all(attack.meaning and attack.stopped_by and attack.tiers for attack in BY_NAME.values())
+    assert {name for layer in LAYERS for name in layer.bites} <= set(BY_NAME)
+
+
+@pytest.mark.parametrize("name", [attack.name for attack in for_tier("namespaces", granted=False)])
+async def test_every_attack_is_stopped(name: str, trial: Trial) -> None:
+    outcome = await trial.run(BY_NAME[name])
+    assert outcome.held, outcome.trouble
+
+
+@pytest.mark.parametrize("tier", OPENERS)
+async def test_one_attack_of_each_group_is_stopped(tier: str) -> None:
+    if missing(tier):
+        return  # `make attack` says so; nothing can be tried here
+    chosen = tuple(_one_of_each_group(tier).values())
+    outcomes = [outcome async for outcome in in_tier(tier, chosen)]
+    assert len(outcomes) == len(chosen) >= 10
+    assert [outcome for outcome in outcomes if not outcome.held] == []
+
+
+@pytest.mark.parametrize(
+    "layer", [layer for layer in LAYERS if layer.layer in _SHORT], ids=lambda off: off.layer
+)
+async def test_attacks_bite_with_a_layer_off(layer: LayerOff) -> None:
+    outcomes = [outcome async for outcome in with_layer_off(layer)]
+    assert len(outcomes) == len(layer.bites)
+    assert [outcome for outcome in outcomes if not outcome.through] == []
 
 
 async def test_session_has_no_privileges_at_all(session: NamespaceSession) -> None:

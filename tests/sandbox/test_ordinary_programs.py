@@ -9,107 +9,15 @@ import pytest
 from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
 from pythonic_assistant.domain.files import InputFile
+from tests.sandbox.suite.programmes import BY_NAME, for_tier
+from tests.sandbox.suite.run_ordinary import run
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PROGRAMMES = {
-    "numpy": ("import numpy as np\nfloat((np.eye(50) @ np.ones((50, 50))).sum())", "2500.0"),
-    "linear algebra": ("import numpy as np\nround(float(np.linalg.det(np.diag([2.0, 3.0]))), 6)", "6.0"),
-    "pandas dates": ("import pandas as pd\nlen(pd.date_range('2024-02-01', '2024-03-01'))", "30"),
-    "excel": (
-        "import pandas as pd\npd.DataFrame({'a': [1, 2]}).to_excel('t.xlsx', index=False)\n"
-        "int(pd.read_excel('t.xlsx').a.sum())",
-        "3",
-    ),
-    "parquet": (
-        "import pandas as pd\npd.DataFrame({'a': [1, 2]}).to_parquet('t.parquet')\n"
-        "int(pd.read_parquet('t.parquet').a.sum())",
-        "3",
-    ),
-    "openpyxl": (
-        "import openpyxl\nb = openpyxl.Workbook(); b.active['A1'] = 5; b.save('b.xlsx')\n"
-        "openpyxl.load_workbook('b.xlsx').active['A1'].value",
-        "5",
-    ),
-    "sqlite": (
-        "import sqlite3\nc = sqlite3.connect('t.db'); c.execute('create table t(a)'); "
-        "c.execute('insert into t values (4)'); c.commit()\nc.execute('select a from t').fetchone()[0]",
-        "4",
-    ),
-    "zip": (
-        "import zipfile\nwith zipfile.ZipFile('t.zip', 'w') as z: z.writestr('a', 'hello')\n"
-        "zipfile.ZipFile('t.zip').read('a')",
-        "b'hello'",
-    ),
-    "time zones": (
-        "import datetime, zoneinfo\n"
-        "str(datetime.datetime(2024, 7, 1, tzinfo=zoneinfo.ZoneInfo('Europe/Berlin')).utcoffset())",
-        "'2:00:00'",
-    ),
-    "threads": (
-        "from concurrent.futures import ThreadPoolExecutor\n"
-        "with ThreadPoolExecutor(4) as p: r = list(p.map(lambda x: x * x, range(5)))\nr",
-        "[0, 1, 4, 9, 16]",
-    ),
-    "processes": (
-        "import multiprocessing\ndef double(x): return 2 * x\n"
-        "with multiprocessing.Pool(2) as p: r = p.map(double, [1, 2])\nr",
-        "[2, 4]",
-    ),
-    "subprocess": (
-        "import subprocess\nsubprocess.run(['echo', 'hi'], capture_output=True, text=True).stdout",
-        "'hi\\n'",
-    ),
-    "child interpreter": (
-        "import subprocess, sys\n"
-        "subprocess.run([sys.executable, '-c', 'import numpy; print(numpy.arange(3).sum())'], "
-        "capture_output=True, text=True).stdout",
-        "'3\\n'",
-    ),
-    "temporary files": (
-        "import tempfile\nwith tempfile.NamedTemporaryFile('w+') as f:\n"
-        "    f.write('x'); f.seek(0); r = f.read()\nr",
-        "'x'",
-    ),
-    "asyncio": (
-        "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 9\nasyncio.run(f())",
-        "9",
-    ),
-    "pickle of a class of its own": (
-        "import pickle\nclass P:\n    x = 1\ntype(pickle.loads(pickle.dumps(P()))).__name__",
-        "'P'",
-    ),
-    "dataclasses": (
-        "from dataclasses import dataclass\n@dataclass\nclass D:\n    a: int\nD(1)",
-        "D(a=1)",
-    ),
-    "shared memory": (
-        "from multiprocessing import shared_memory\n"
-        "s = shared_memory.SharedMemory(create=True, size=100); s.buf[0] = 7; r = s.buf[0]\n"
-        "s.close(); s.unlink()\nr",
-        "7",
-    ),
-    "modules of its own": ("open('mine.py', 'w').write('x = 8')\nimport mine\nmine.x", "8"),
-    "umlauts": ("open('Größe.txt', 'w').write('ä')\nopen('Größe.txt').read()", "'ä'"),
-    "user name": ("import getpass\ngetpass.getuser()", "'user'"),
-    "standard input is empty": ("import sys\nsys.stdin.read()", "''"),
-    "hash and uuid": ("import hashlib, uuid\nlen(uuid.uuid4().hex + hashlib.sha256(b'').hexdigest())", "96"),
-    "csv and json": (
-        "import csv, io, json\njson.dumps(list(csv.reader(io.StringIO('a,b'))))",
-        '\'[["a", "b"]]\'',
-    ),
-    "no value after an assignment": ("x = 5", ""),
-    "none is no value": ("None", ""),
-}
 
-
-@pytest.mark.parametrize("name", sorted(PROGRAMMES))
-async def test_programme(name: str, session: NamespaceSession) -> None:
-    code, value = PROGRAMMES[name]
-    result = await session.execute(code, timeout=20)
-    assert result.outcome == "ok", result.error
-    assert result.value == value
-    assert result.stderr == ""
+@pytest.mark.parametrize("name", [programme.name for _, programme in for_tier("namespaces")])
+async def test_programme(name: str, sandbox: NamespaceSandbox) -> None:
+    assert await run(sandbox, BY_NAME[name]) == ""
 
 
 async def test_table_from_an_input_to_a_picture(sandbox: NamespaceSandbox, tmp_path: Path) -> None:
@@ -138,15 +46,6 @@ async def test_table_from_an_input_to_a_picture(sandbox: NamespaceSandbox, tmp_p
         "t.xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     }
     assert (tmp_path / "out" / "sums.png").read_bytes().startswith(b"\x89PNG")
-
-
-async def test_no_fonts_are_searched_in_child_processes(session: NamespaceSession) -> None:
-    code = (
-        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', "
-        "'import matplotlib.font_manager'], capture_output=True, text=True).stderr"
-    )
-    result = await session.execute(code, timeout=20)
-    assert result.value == "''"
 
 
 async def test_variables_are_described(session: NamespaceSession) -> None:

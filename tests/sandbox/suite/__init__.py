@@ -1,0 +1,1 @@
+"""The long forms behind `make attack` and `make ordinary`; pytest runs short forms of them."""

@@ -1,0 +1,55 @@
+"""The catalogue: one module for each group, one idea for each attack."""
+
+from __future__ import annotations
+
+import platform
+
+from tests.sandbox.suite.attack import Attack
+from tests.sandbox.suite.attacks import (
+    artifacts,
+    bombs,
+    channel,
+    egress,
+    files,
+    kernel,
+    namespaces,
+    network,
+    peers,
+    persistence,
+    processes,
+    surroundings,
+)
+
+ALL: tuple[Attack, ...] = (
+    *files.ATTACKS,
+    *surroundings.ATTACKS,
+    *processes.ATTACKS,
+    *namespaces.ATTACKS,
+    *kernel.ATTACKS,
+    *network.ATTACKS,
+    *bombs.ATTACKS,
+    *artifacts.ATTACKS,
+    *channel.ATTACKS,
+    *persistence.ATTACKS,
+    *peers.ATTACKS,
+    *egress.ATTACKS,
+)
+BY_NAME = {attack.name: attack for attack in ALL}
+if len(BY_NAME) != len(ALL):
+    raise ValueError("two attacks have the same name")
+
+
+def for_tier(tier: str, *, granted: bool) -> tuple[Attack, ...]:
+    """Return the attacks that make sense in a tier on this machine.
+
+    Args:
+        tier: as `tiers` names it.
+        granted: whether sessions can be granted hosts; without that, group egress is left out.
+    """
+    return tuple(
+        attack
+        for attack in ALL
+        if tier in attack.tiers
+        and attack.machine in (None, platform.machine())
+        and (granted or attack.group != egress.GROUP)
+    )

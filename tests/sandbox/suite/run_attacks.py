@@ -1,0 +1,91 @@
+"""`make attack`: every attack, in every tier that this machine offers, as root and as an ordinary user.
+
+Then with one layer off at a time, to show that the attacks bite. As root it starts itself again as an
+ordinary user. Exit status 0 only if every attack was stopped, every layer that was taken off let its attacks
+through, and no tier that the machine offers was left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+
+from pythonic_assistant.domain.errors import AssistantError
+from tests.sandbox.suite import both_users, tiers
+from tests.sandbox.suite.arena import Way, arena
+from tests.sandbox.suite.attack import BOXED, Attack
+from tests.sandbox.suite.attacks import BY_NAME, for_tier
+from tests.sandbox.suite.both_users import Line
+from tests.sandbox.suite.layers_off import LAYERS, LayerOff, without
+from tests.sandbox.suite.trial import Outcome, Trial
+
+GRANTED = importlib.util.find_spec("pythonic_assistant.adapters.egress.local") is not None
+"""Whether this version can grant hosts to sessions."""
+
+
+async def in_tier(tier: str, chosen: tuple[Attack, ...]) -> AsyncIterator[Outcome]:
+    """Try attacks in a tier, one after the other."""
+    async with AsyncExitStack() as stack:
+        way = await stack.enter_async_context(_way_out()) if GRANTED and tier in BOXED else None
+        sandbox = await stack.enter_async_context(tiers.OPENERS[tier]())
+        trial = await Trial.begin(await stack.enter_async_context(arena(sandbox, way)))
+        for attack in chosen:
+            yield await trial.run(attack)
+
+
+def _way_out() -> AbstractAsyncContextManager[Way]:
+    from tests.sandbox.suite.way_out import way_out
+
+    return way_out()
+
+
+async def with_layer_off(layer: LayerOff) -> AsyncIterator[Outcome]:
+    """Try those attacks that a layer stops, in the best tier without it."""
+    with without(layer):
+        async with tiers.OPENERS["namespaces"]() as sandbox, arena(sandbox) as place:
+            trial = await Trial.begin(place)
+            for name in layer.bites:
+                yield await trial.run(BY_NAME[name])
+
+
+async def results() -> AsyncIterator[Line]:
+    """Do everything that this user can."""
+    for tier in tiers.OPENERS:
+        async for line in _tier(tier, f"{tier}, {tiers.user()}"):
+            yield line
+    for layer in LAYERS:
+        async for line in _layer(layer, f"one layer off, {tiers.user()}"):
+            yield line
+
+
+async def _tier(tier: str, column: str) -> AsyncIterator[Line]:
+    if reason := tiers.missing(tier):
+        yield Line.not_offered(column, reason)
+        return
+    try:
+        async for outcome in in_tier(tier, for_tier(tier, granted=GRANTED)):
+            yield Line(
+                column=column,
+                row=outcome.group,
+                name=outcome.attack,
+                good=outcome.held,
+                note=outcome.trouble,
+            )
+    except (AssistantError, RuntimeError, TimeoutError) as error:
+        yield Line(column=column, row="the tier", name=tier, good=False, note=f"skipped: {error!r}")
+
+
+async def _layer(layer: LayerOff, column: str) -> AsyncIterator[Line]:
+    row = f"without {layer.layer}"
+    try:
+        async for outcome in with_layer_off(layer):
+            note = "" if outcome.through else f"it does not bite: {outcome.trouble or 'stopped'}"
+            yield Line(column=column, row=row, name=outcome.attack, good=outcome.through, note=note)
+    except (AssistantError, RuntimeError, TimeoutError) as error:
+        yield Line(column=column, row=row, name=layer.layer, good=False, note=f"not tried: {error!r}")
+
+
+if __name__ == "__main__":
+    sys.exit(both_users.main(results, "tests.sandbox.suite.run_attacks", __doc__))
