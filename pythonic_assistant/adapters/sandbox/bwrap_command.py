@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pythonic_assistant.adapters.sandbox import interpreter
 from pythonic_assistant.adapters.sandbox.inside import privileges, root
-from pythonic_assistant.adapters.sandbox.inside.session import CERTIFICATE
+from pythonic_assistant.adapters.sandbox.inside.disks import CERTIFICATE
 
 INSIDE = Path(__file__).parent / "inside"
 INSIDE_SHOWN = "/run/inside"

@@ -56,14 +56,17 @@ def open_folder(folder: Path, *, needs_inputs: bool) -> OpenInput:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
         raise InvalidInputError(f"The folder {str(folder)!r} cannot be read: {error.strerror}.") from error
-    try:
-        place = os.stat("inputs", dir_fd=descriptor, follow_symlinks=False) if needs_inputs else None
-    except OSError:
-        place = os.stat_result((0,) * 10)
-    if place is not None and not stat.S_ISDIR(place.st_mode):
+    if needs_inputs and not _holds_folder(descriptor, "inputs"):
         os.close(descriptor)
         raise InvalidInputError(f"The folder {str(folder)!r} has no folder `inputs` for the input files.")
     return OpenInput(name="", path=path, descriptor=descriptor)
+
+
+def _holds_folder(descriptor: int, name: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 def close_inputs(opened: Sequence[OpenInput]) -> None:

@@ -17,7 +17,7 @@ from pythonic_assistant.adapters.sandbox.details import details_of
 from pythonic_assistant.adapters.sandbox.importable import CURRENT, modules_in, standard_library
 from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_folder, open_inputs
 from pythonic_assistant.adapters.sandbox.inside import frames
-from pythonic_assistant.adapters.sandbox.inside.session import CERTIFICATE
+from pythonic_assistant.adapters.sandbox.inside.disks import CERTIFICATE
 from pythonic_assistant.adapters.sandbox.session import Handles, NamespaceSession
 from pythonic_assistant.domain.errors import InvalidInputError, SandboxUnavailableError
 from pythonic_assistant.domain.files import InputFile

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from . import bare_filter, frames, keeper, landlock, privileges, seccomp, session, session_init
-from .copies import copy_readable
+from . import bare_filter, copies, frames, keeper, landlock, privileges, seccomp, session, session_init
 from .membership import Membership
 from .surroundings import Surroundings
 from .syscalls import PR_SET_CHILD_SUBREAPER, prctl
@@ -99,7 +98,7 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         places = _make_places(folder, user, world)
         inputs = tuple(range(_GROUP + 1, _GROUP + 1 + len(files)))
         if read_only:
-            copy_readable(Path(request["folder"]), places.scratch)
+            copies.copy_readable(Path(request["folder"]), places.scratch)
         readable = _show_inputs(request["inputs"], inputs[: len(request["inputs"])], places.scratch, user)
         limits = request["limits"]
         _limit(limits, world, user)
@@ -197,13 +196,13 @@ def _show_inputs(
         else:
             copied.append((descriptor, target))
     size = sum(os.fstat(descriptor).st_size for descriptor, _ in copied)
-    if size > session.COPY_LIMIT_BYTES:
+    if size > copies.MOST_BYTES:
         raise OSError(
             f"users of sessions cannot read the input files where they are, and {size:,} bytes are more than "
-            f"the {session.COPY_LIMIT_BYTES:,} that may be copied"
+            f"the {copies.MOST_BYTES:,} that may be copied"
         )
     for descriptor, target in copied:
-        session.copy_file(descriptor, target)
+        copies.copy_file(descriptor, target)
     return linked
 
 

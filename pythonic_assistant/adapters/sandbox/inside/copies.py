@@ -1,7 +1,8 @@
-"""Copies of a folder of the host, for sessions whose user cannot read it where it is."""
+"""Copies of files of the host, for sessions whose user cannot read them where they are."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -25,3 +26,13 @@ def copy_readable(shown: Path, into: Path) -> None:
     for path in (into, *into.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def copy_file(descriptor: int, target: Path) -> None:
+    """Copy an open file, from its beginning, into one that everybody may read."""
+    offset = 0
+    with target.open("wb") as copy:
+        while chunk := os.pread(descriptor, 1 << 20, offset):
+            copy.write(chunk)
+            offset += len(chunk)
+    target.chmod(0o444)

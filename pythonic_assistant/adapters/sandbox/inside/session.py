@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import binder, frames, landlock, network, privileges, repl, seccomp, session_init
+from . import binder, disks, frames, landlock, network, privileges, repl, seccomp, session_init
 from .membership import Membership
 from .surroundings import Surroundings
 from .syscalls import (
@@ -26,35 +26,15 @@ from .syscalls import (
     CLONE_NEWNS,
     CLONE_NEWUTS,
     LIBC,
-    MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NOEXEC,
-    MOUNT_ATTR_NOSUID,
-    MOUNT_ATTR_RDONLY,
-    MS_BIND,
-    MS_NODEV,
-    MS_NOEXEC,
-    MS_NOSUID,
-    MS_PRIVATE,
-    MS_REC,
-    attach_mount,
     checked,
-    mount,
-    set_mount_attributes,
     unshare,
 )
 
 REQUEST_SECONDS = 10.0
 _FIRST_FREE = 300  # above every place: six, and two for each input file and for a folder
 _STDERR, CONTROL, CONNECTION = 2, 3, 4
-_PAGE = 4096
-COPY_LIMIT_BYTES = 256 << 20
 _HOSTNAME = b"sandbox"
 _KILL_FIRST = "900"  # when the machine runs out of memory, sessions go before workers
-_QUIET = MS_NOSUID | MS_NODEV
-_SCRATCH = "/scratch"
-_TMP = "/tmp"  # noqa: S108
-_SHM = "/dev/shm"  # noqa: S108
-CERTIFICATE = "/run/authority.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +99,9 @@ def run(connection: socket.socket, world: World, user: int | None) -> NoReturn:
         session_init.run(
             connection,
             socket.socket(fileno=CONTROL),
-            os.open(_SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
+            os.open(disks.SCRATCH, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC),
             memory_bytes=request["limits"]["memory_bytes"],
-            setup=setup_of(request, {} if request["folder"] is None else {"HOME": _TMP}),
+            setup=setup_of(request, {} if request["folder"] is None else {"HOME": disks.TMP}),
             extra=[] if listener is None else [listener.detach()],
             around=Surroundings(
                 facts=world.facts,
@@ -190,20 +170,20 @@ def _wall_in(request: Mapping[str, Any], bound: Sequence[bool], world: World) ->
         if not bound[-1]:
             raise OSError("this kernel cannot show the folder to a session; its files have to be inputs")
         folder = CONNECTION + 2 * len(bound)
-    _mount_disks(limits, world, folder)
-    _mount_inputs(inputs, bound)
+    disks.mount_scratch(limits, world.below_tmp, world.font_caches, folder)
+    disks.mount_inputs(inputs, bound, CONNECTION + 1)
     os.closerange(CONNECTION + 1, CONNECTION + 1 + 2 * len(bound))
     listener = None
     if request["certificate"] is not None:
-        _mount_certificate(request["certificate"])
+        disks.mount_certificate(request["certificate"])
         listener = network.listen()
     checked(int(LIBC.sethostname(_HOSTNAME, len(_HOSTNAME))), "sethostname")
-    os.chdir(_SCRATCH)
+    os.chdir(disks.SCRATCH)
     set_limits(limits, world.data_bytes)
     # From the widest power to the narrowest: each step needs what the next removes.
     privileges.drop_all_capabilities()
     devices = ("/dev/null", "/dev/zero", "/dev/full")
-    landlock.restrict(readable=("/",), writable=(_SCRATCH, _TMP, _SHM, *devices))
+    landlock.restrict(readable=("/",), writable=(disks.SCRATCH, disks.TMP, disks.SHM, *devices))
     seccomp.install()
     return listener
 
@@ -229,91 +209,6 @@ def settle(connection: socket.socket, streams: Sequence[int], others: Sequence[i
         os.dup2(descriptor, place, inheritable=place <= _STDERR)
     os.closerange(len(high), os.sysconf("SC_OPEN_MAX"))
     return socket.socket(fileno=CONNECTION)
-
-
-def _mount_disks(limits: Mapping[str, int], world: World, folder: int | None) -> None:
-    """Mount what the session writes to.
-
-    Args:
-        limits: of the session.
-        world: what the zygote prepared.
-        folder: a mount that takes the place of the scratch folder.
-    """
-    mount(None, "/", None, MS_REC | MS_PRIVATE)
-    mount("proc", "/proc", "proc", _QUIET | MS_NOEXEC, "subset=pid")
-    # One disk, so that one quota holds for both folders; its top is covered by the first of them.
-    user = f"mode=755,uid={privileges.USER_INSIDE},gid={privileges.GROUP_INSIDE}"
-    quota = f"size={limits['disk_bytes']},nr_inodes={limits['inodes'] + 16}"
-    mount("tmpfs", _SCRATCH, "tmpfs", _QUIET, f"{user},{quota}")
-    home, temporary = Path(_SCRATCH, "home"), Path(_SCRATCH, "tmp")
-    home.mkdir(mode=0o700)
-    temporary.mkdir(mode=0o700)
-    # Opened first: afterwards the session's /tmp covers them.
-    parts = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in world.below_tmp]
-    mount(str(temporary), _TMP, None, MS_BIND)
-    if folder is None:
-        mount(str(home), _SCRATCH, None, MS_BIND)
-    else:
-        attach_mount(folder, _SCRATCH)
-    for path, descriptor in parts:
-        if Path(f"/proc/self/fd/{descriptor}").is_dir():
-            Path(path).mkdir(parents=True, exist_ok=True)
-        else:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).touch()
-        mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND | MS_REC)
-        os.close(descriptor)
-    caches = Path(os.environ["MPLCONFIGDIR"])
-    caches.mkdir(parents=True, exist_ok=True)
-    for name, content in world.font_caches.items():
-        (caches / name).write_bytes(content)
-    mount("tmpfs", _SHM, "tmpfs", _QUIET | MS_NOEXEC, f"mode=700,size={limits['memory_bytes'] // 4}")
-
-
-def _mount_inputs(inputs: Sequence[Mapping[str, str]], bound: Sequence[bool]) -> None:
-    """Show the input files, read-only. Those that could not be bound are copied into memory."""
-    first_file = CONNECTION + 1
-    first_mount = first_file + len(bound)
-    if inputs:
-        folder = Path(_SCRATCH, "inputs")
-        folder.mkdir(exist_ok=True)
-        sizes = [os.fstat(first_file + i).st_size for i in range(len(inputs)) if not bound[i]]
-        if sum(sizes) > COPY_LIMIT_BYTES:
-            raise OSError(
-                f"this kernel cannot bind the input files, and {sum(sizes):,} bytes are more than the "
-                f"{COPY_LIMIT_BYTES:,} that may be copied into memory"
-            )
-        room = sum(size + 2 * _PAGE for size in sizes) + (len(inputs) + 4) * _PAGE
-        mount("tmpfs", str(folder), "tmpfs", _QUIET | MS_NOEXEC, f"mode=755,size={room}")
-        for index, entry in enumerate(inputs):
-            target = folder / entry["name"]
-            if bound[index]:
-                target.touch()
-                attach_mount(first_mount + index, str(target))
-            else:
-                copy_file(first_file + index, target)
-        attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-        set_mount_attributes(str(folder), attributes)
-
-
-def _mount_certificate(certificate: str) -> None:
-    """Show the certificate of the way out where only whoever mounts could change it."""
-    place = Path(CERTIFICATE)
-    mount("tmpfs", str(place.parent), "tmpfs", _QUIET | MS_NOEXEC, "mode=755,size=256k")
-    place.write_text(certificate)
-    place.chmod(0o444)
-    attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-    set_mount_attributes(str(place.parent), attributes)
-
-
-def copy_file(descriptor: int, target: Path) -> None:
-    """Copy an open file, from its beginning, into one that everybody may read."""
-    offset = 0
-    with target.open("wb") as copy:
-        while chunk := os.pread(descriptor, 1 << 20, offset):
-            copy.write(chunk)
-            offset += len(chunk)
-    target.chmod(0o444)
 
 
 def set_limits(limits: Mapping[str, int], data_bytes: int) -> None:
