@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from pythonic_assistant.adapters.sandbox import connect_sandbox, zygote_sandbox
-from pythonic_assistant.adapters.sandbox.importable import modules_in
+from pythonic_assistant.adapters.sandbox.importable import OWN, modules_in
 from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
 from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
@@ -62,7 +62,7 @@ async def test_every_name_that_can_be_imported_is_told(sandbox: NamespaceSandbox
     assert not names & {"numpy-2", "__pycache__", "not_there", "pythonic_assistant"}
     assert names == await connect_sandbox(sandbox.socket_path).importable()
     # What the interpreter itself would find, asked in a session.
-    code = f"[n for n in {sorted(names - set(sys.stdlib_module_names))!r} if not _there(n)]"
+    code = f"[n for n in {sorted(names - OWN - set(sys.stdlib_module_names))!r} if not _there(n)]"
     there = (
         "def _there(name):\n"
         "    try: return importlib.util.find_spec(name) is not None\n"
@@ -70,6 +70,7 @@ async def test_every_name_that_can_be_imported_is_told(sandbox: NamespaceSandbox
     )
     async with await sandbox.open() as session:
         assert await value(session, "import importlib.util\n" + there + code) == "[]"
+        assert await value(session, f"[__import__(n).__name__ for n in {sorted(OWN)!r}]") == str(sorted(OWN))
 
 
 async def test_extra_packages_are_seen_by_sessions_that_open_after_a_switch(

@@ -70,7 +70,10 @@ async def test_what_failed_code_did_is_undone(sandbox: Sandbox, tmp_path: Path, 
 
 
 DECEIVE = {
-    "builtins": "import builtins\nbuiltins.len = lambda _: 99\nbuiltins.AssertionError = KeyError",
+    # Only of lists of lists: the session's own Python needs len() as well.
+    "builtins": "import builtins\n_len = len\n"
+    "builtins.len = lambda x: 99 if type(x) is list and x and type(x[0]) is list else _len(x)\n"
+    "builtins.AssertionError = KeyError",
     "library": "import csv\ncsv.reader = lambda _: [['99']]",
     "shadow": "from pathlib import Path\n"
     "for name in ('csv', 'pyarrow', 'pandas', 'json', 'os', 'linecache', 'numpy', 'openpyxl'):\n"
@@ -158,10 +161,8 @@ async def test_variables_of_one_run_are_loaded_in_the_next(sandbox: Sandbox, tmp
         sandbox,
         tmp_path / "second",
         plan("s1"),
-        code(f"import pandas as pd, numpy as np, json\nagain = {load}" if "=" not in load else load),
-        verification(
-            "2", f"again = {load}\nassert len(again) == 2" if "=" not in load else "assert len(table)"
-        ),
+        code(f"import pandas\nagain = {load}"),
+        verification("2", f"import pandas\nagain = {load}\nassert len(again) == 2"),
         files=(InputFile(name=path.name, path=path, media_type=saved.media_type, bytes=saved.bytes),),
     )
     assert isinstance(end, RunSucceeded), end

@@ -9,6 +9,8 @@ from pathlib import Path
 
 CURRENT = "current"
 """The link or folder, in a folder of extra packages, that sessions import from."""
+OWN = frozenset({"saved"})
+"""What every session has of its own; `tools` is there only where some are granted."""
 
 
 def standard_library() -> frozenset[str]:

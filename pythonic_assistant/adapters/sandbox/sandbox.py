@@ -14,7 +14,7 @@ from pythonic_assistant.adapters.sandbox import interpreter, reach
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.collect import CollectLimits
 from pythonic_assistant.adapters.sandbox.details import details_of
-from pythonic_assistant.adapters.sandbox.importable import CURRENT, modules_in, standard_library
+from pythonic_assistant.adapters.sandbox.importable import CURRENT, OWN, modules_in, standard_library
 from pythonic_assistant.adapters.sandbox.inputs import OpenInput, close_inputs, open_folder, open_inputs
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.inside.disks import CERTIFICATE
@@ -80,7 +80,7 @@ class NamespaceSandbox:
         """
         if self._installed is None:
             folders = [Path(folder) for folder in interpreter.site_packages()]
-            self._installed = standard_library() | await asyncio.to_thread(modules_in, folders)
+            self._installed = OWN | standard_library() | await asyncio.to_thread(modules_in, folders)
         if self._packages is None:
             return self._installed
         return self._installed | await asyncio.to_thread(modules_in, [self._packages / CURRENT])

@@ -19,7 +19,7 @@ _TYPES: Mapping[str, Any] = {
 
 
 def signature(parameters: Mapping[str, Any]) -> inspect.Signature:
-    """Return the signature: required properties first, then the others, by keyword only.
+    """Return the signature: required properties first, then the others, each by place or by name.
 
     A property whose name is no Python name can be given as `**{"the-name": value}`.
 
@@ -39,7 +39,7 @@ def signature(parameters: Mapping[str, Any]) -> inspect.Signature:
         found.append(
             inspect.Parameter(
                 name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD if needed else inspect.Parameter.KEYWORD_ONLY,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
                 default=inspect.Parameter.empty if needed else schema.get("default"),
                 annotation=_annotation(schema),
             )
