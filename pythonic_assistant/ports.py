@@ -204,6 +204,13 @@ class Egress(Protocol):
         """Answer on a listening socket that lies in the session's own network; owns it from now on."""
         ...
 
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        """While entered, let out only what changes nothing: for code that runs once more.
+
+        Safe are GET, HEAD and OPTIONS (RFC 9110, 9.2.1).
+        """
+        ...
+
 
 class Toolbox(Protocol):
     """Tools that are granted to a session; they run on the host."""

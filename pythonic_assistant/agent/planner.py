@@ -59,7 +59,7 @@ async def restore(
         record = finished.get(step.id)
         if record is None:
             break
-        execution = await workspace.execute(
+        execution = await workspace.restore(
             record.code, timeout=min(dialogue.budget.execution_seconds, dialogue.seconds_left)
         )
         if execution.outcome != "ok":
@@ -70,7 +70,6 @@ async def restore(
                 )
             )
             break
-        workspace.keep(record.code)
         dialogue.add(
             Said(text=render("step_restored", step=step, code=record.code, output=output_of(execution)))
         )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,14 @@ class Workspace:
             rolled_back=True,
         )
 
+    async def restore(self, code: str, *, timeout: float) -> Execution:
+        """Run code of an earlier attempt again, and keep it when it succeeds; see `execute`."""
+        async with self._reading():
+            execution = await self.execute(code, timeout=timeout)
+        if execution.outcome == "ok":
+            self.keep(code)
+        return execution
+
     def keep(self, code: str) -> None:
         """Remember code that has succeeded, to be run again when the session has to be rebuilt."""
         self._finished.append(code)
@@ -168,12 +177,22 @@ class Workspace:
         await self._live().close()
         self._session = await self._open()
         for code in self._finished:
-            again = await self._session.execute(code, timeout=self._rebuild_seconds)
+            async with self._reading():
+                again = await self._session.execute(code, timeout=self._rebuild_seconds)
             if again.outcome != "ok":
                 raise SandboxDiedError(
                     "The sandbox ended, and its state could not be rebuilt, because code that had succeeded "
                     f"did not run again ({again.outcome}): {again.error}"
                 )
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncGenerator[None]:
+        """For code that has run before: what it sent is not sent again."""
+        if self._access.egress is None:
+            yield
+            return
+        async with self._access.egress.reading():
+            yield
 
     async def _open(self) -> SandboxSession:
         return self._clean(

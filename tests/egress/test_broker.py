@@ -31,10 +31,12 @@ def runner(grant: Grant) -> BrokerEgress:
     return BrokerEgress(grant.socket, grant.token, grant.certificate, grant.hosts)
 
 
-async def get(port: int, host: str = PLAIN) -> bytes:
+async def get(port: int, host: str = PLAIN, method: str = "GET") -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(
+            f"{method} http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        )
         return await reader.read()
     finally:
         writer.transport.abort()
@@ -63,6 +65,37 @@ async def test_a_listener_is_answered_while_its_runner_holds_it(broker: EgressBr
         assert b" 403 " in await get(port, "evil.example.com")
     await unanswered(port)
     assert [event.outcome for event in events] == ["allowed", "refused"]
+
+
+async def test_code_that_runs_once_more_sends_nothing_that_may_have_had_its_effect(
+    broker: EgressBroker,
+) -> None:
+    events: list[EgressRequested] = []
+    grant = broker.grant(hosts=[PLAIN], report=events.append)
+    egress = runner(grant)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    async with egress.serve(listener):
+        async with egress.reading():
+            refused = await get(port, method="POST")
+            assert b" 403 " in refused and b"runs once more after an interruption" in refused
+            assert (await get(port)).startswith(b"HTTP/1.1 200")
+        assert (await get(port, method="POST")).startswith(b"HTTP/1.1 200")
+    assert [(event.method, event.outcome) for event in events] == [
+        ("POST", "refused"),
+        ("GET", "allowed"),
+        ("POST", "allowed"),
+    ]
+
+
+async def test_only_reading_from_a_broker_that_is_gone_is_told(broker: EgressBroker) -> None:
+    grant = broker.grant(hosts=[PLAIN], report=lambda _: None)
+    egress = runner(grant)
+    async with egress.serve(socket.create_server(("127.0.0.1", 0))):
+        await broker.revoke(grant.token)
+        with pytest.raises(SandboxUnavailableError, match="does not answer"):
+            async with egress.reading():
+                pass
 
 
 async def test_a_token_serves_several_sessions_until_it_is_revoked(broker: EgressBroker) -> None:

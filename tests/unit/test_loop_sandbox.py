@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,8 +18,9 @@ from pythonic_assistant.domain.event import Event, RunFailed, RunSucceeded
 from pythonic_assistant.domain.execution import Execution
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
+from pythonic_assistant.domain.plan import Plan, Step
 from pythonic_assistant.domain.secret import placeholder_of
-from pythonic_assistant.domain.task import RunRequest
+from pythonic_assistant.domain.task import FinishedStep, Resume, RunRequest
 from pythonic_assistant.domain.tool import ToolSpec
 from pythonic_assistant.domain.variable import SavedVariable
 from pythonic_assistant.tools.built_in import EARLIER_TASKS
@@ -33,8 +34,17 @@ class Way:
     hosts = ("api.example.com", "data.example.org")
     certificate = "PEM"
 
+    seen: ClassVar[list[bool]] = []
+    once_more: ClassVar[bool] = False
+
     def serve(self, listener: object) -> AbstractAsyncContextManager[None]:
         raise NotImplementedError
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        Way.once_more = True
+        yield
+        Way.once_more = False
 
 
 class Bench:
@@ -469,3 +479,26 @@ async def test_a_limit_that_is_hit_is_told_to_the_person_once(bench: Bench) -> N
     assert [level for level, _ in notes] == ["warning", "warning"]
     assert "memory_bytes" in notes[0][1]
     assert "the limit of a session (disk_bytes)" in notes[1][1]
+
+
+LOOK = f"import sys\nx = 1\nway = sys.modules[{__name__!r}].Way\nway.seen.append(way.once_more)"
+
+
+async def test_code_that_runs_once_more_can_only_read_outside(bench: Bench) -> None:
+    Way.seen.clear()
+    done = Plan(
+        steps=(
+            Step(id="s1", title="One", goal="g", proof="p"),
+            Step(id="s2", title="Two", goal="g", proof="p"),
+        )
+    )
+    end = await bench.run(
+        code("DIE_HARD"),
+        code(LOOK),
+        verification("1", "assert x == 1"),
+        egress=Way(),
+        resume=Resume(plan=done, finished=(FinishedStep(step_id="s1", code=LOOK, output=""),)),
+    )
+    assert isinstance(end, RunSucceeded), end
+    # The finished step of the earlier attempt; the same once more for the new session; then the new step.
+    assert Way.seen == [True, True, False]

@@ -240,7 +240,9 @@ async def _service(connection: socket.socket, listener: socket.socket, means: Me
     await handing.answer(connection, "")
     serving = asyncio.create_task(serve(listener, means))
     try:
-        await handing.closed(connection)
+        async for word in handing.words(connection):
+            means.reading = word == handing.READING
+            await handing.answer(connection, "")
     finally:
         await _end({serving})
 

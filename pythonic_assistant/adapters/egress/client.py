@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pythonic_assistant.adapters.egress import handing
 from pythonic_assistant.domain.errors import SandboxUnavailableError
@@ -30,6 +30,7 @@ class BrokerEgress:
         self._token = token
         self._certificate = certificate
         self._hosts = tuple(hosts)
+        self._connections: list[Any] = []  # of the sessions that are served now
 
     @property
     def hosts(self) -> Sequence[str]:
@@ -62,4 +63,31 @@ class BrokerEgress:
             if refusal:
                 raise SandboxUnavailableError(refusal)
             listener.close()  # the broker holds it now
+            self._connections.append(connection)
+            try:
+                yield
+            finally:
+                self._connections.remove(connection)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[None]:
+        """Let out only what changes nothing. See `ports.Egress.reading`.
+
+        Raises:
+            SandboxUnavailableError: the broker does not answer.
+        """
+        await self._tell(handing.READING)
+        try:
             yield
+        finally:
+            await self._tell(handing.ANYTHING)
+
+    async def _tell(self, word: bytes) -> None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                for connection in tuple(self._connections):
+                    await handing.tell(connection, word)
+        except (OSError, EOFError) as error:
+            raise SandboxUnavailableError(
+                "The worker does not answer for the way out of this session: see its log."
+            ) from error

@@ -18,8 +18,8 @@ from pythonic_assistant.adapters.egress.policy import Target
 from pythonic_assistant.adapters.egress.refusal import FailedError, GoneError, RefusedError
 from pythonic_assistant.adapters.egress.upstream import Upstream, dial
 
-# May be sent twice when a connection that was kept turns out to be closed (RFC 9110, 9.2.1).
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""May be sent twice, such as when a connection that was kept turns out to be closed (RFC 9110, 9.2.1)."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class Exchange:
                 status=504,
             ) from error
         upstream = self._upstream
-        if upstream is None or head.method not in _SAFE or not upstream.again():
+        if upstream is None or head.method not in SAFE or not upstream.again():
             return None
         self._upstream = None
         return upstream
@@ -93,7 +93,7 @@ class Exchange:
     async def _relay(self, outgoing: Outgoing) -> None:
         """Send over the connection that was kept, if it is still good, else over a new one."""
         if self._upstream is not None:
-            if outgoing.head.method in _SAFE and outgoing.length == 0:
+            if outgoing.head.method in SAFE and outgoing.length == 0:
                 try:
                     return await self._once(self._upstream, outgoing)
                 except FailedError:

@@ -6,10 +6,12 @@ import array
 import asyncio
 import os
 import socket
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from pythonic_assistant.adapters.egress.accepting import readable
 
+READING, ANYTHING = b"reading", b"anything"
 _END: Final = b"\n"
 _LONGEST: Final = 4096
 _DESCRIPTORS: Final = 4  # more than the one that is wanted: what does not fit would be lost without a word
@@ -68,11 +70,29 @@ async def answer(connection: socket.socket, refusal: str) -> None:
         return
 
 
-async def closed(connection: socket.socket) -> None:
-    """Wait until the other side closes; what it sends before is dropped."""
+async def tell(connection: socket.socket, word: bytes) -> None:
+    """Say a word to the broker while it serves, and wait until it has obeyed.
+
+    Raises:
+        OSError, EOFError: the broker is gone.
+    """
+    await asyncio.get_running_loop().sock_sendall(connection, word + _END)
+    while not (await _some(connection)).endswith(_END):
+        pass
+
+
+async def words(connection: socket.socket) -> AsyncGenerator[bytes]:
+    """Yield what the other side says until it closes; answer each with `answer`."""
+    arrived = bytearray()
     try:
-        while await asyncio.get_running_loop().sock_recv(connection, _LONGEST):
-            pass
+        while data := await asyncio.get_running_loop().sock_recv(connection, _LONGEST):
+            arrived += data
+            if len(arrived) > _LONGEST:
+                return
+            while _END in arrived:
+                word, _, rest = bytes(arrived).partition(_END)
+                arrived = bytearray(rest)
+                yield word
     except ConnectionError:
         return
 

@@ -52,6 +52,15 @@ class ProxyEgress:
         return self._authority.certificate
 
     @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[None]:
+        """Let out only what changes nothing. See `ports.Egress.reading`."""
+        self._means.reading = True
+        try:
+            yield
+        finally:
+            self._means.reading = False
+
+    @asynccontextmanager
     async def serve(self, listener: socket.socket) -> AsyncGenerator[None]:
         """Answer on a listener until the context ends."""
         with listener:

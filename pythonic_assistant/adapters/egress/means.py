@@ -66,6 +66,7 @@ class Means:
         self.trust = trust
         self.limits = limits
         self.vault = Vault(secrets)
+        self.reading = False  # True while only safe methods are let out
         self.reporter = Reporter(report, most=limits.reports, redact=self.vault.redactor.text)
 
 
