@@ -327,9 +327,11 @@ revoke all on public.secret_keys, public.secrets, public.variables from anon, au
 grant all on public.secret_keys, public.secrets, public.variables to service_role;
 
 grant select on public.secret_keys to authenticated;
--- No select on ciphertext: what was entered cannot be read back, not even sealed.
+-- No select on ciphertext: what was entered cannot be read back, not even sealed. And no update: whoever could
+-- change hosts or raw alone would send a value that they do not know to a host of their own. `set_secret` takes
+-- all of it together.
 grant select (id, user_id, name, hosts, raw, key_id, created_at, updated_at, last_used_at),
-    insert (name, hosts, raw, ciphertext, key_id), update (hosts, raw, ciphertext, key_id), delete
+    insert (name, hosts, raw, ciphertext, key_id), delete
     on public.secrets to authenticated;
 grant select, delete on public.variables to authenticated;
 
@@ -339,8 +341,6 @@ create policy "people see their own secrets" on public.secrets
     for select to authenticated using (user_id = (select auth.uid()));
 create policy "people add secrets of their own" on public.secrets
     for insert to authenticated with check (user_id = (select auth.uid()));
-create policy "people change their own secrets" on public.secrets
-    for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
 create policy "people delete their own secrets" on public.secrets
     for delete to authenticated using (user_id = (select auth.uid()));
 create policy "people see the variables of their own threads" on public.variables
