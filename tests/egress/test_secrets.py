@@ -178,6 +178,18 @@ async def test_secrets_go_over_plain_http_only_where_the_operator_leads(world: W
     assert parse_qs(urlsplit(world.plain.heard[0].target).query)["t"] == [VALUE]
 
 
+@pytest.mark.parametrize("at", [(1 << 20) - 20, (2 << 20) - 1])
+async def test_no_place_in_a_large_body_lets_a_secret_go_over_plain_http(world: World, at: int) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        raise AssertionError("a refused request is not resolved")
+
+    proxy = await world.proxy(secrets=[replace(GITHUB, hosts=(PLAIN,))], routes=[], resolve=resolve)
+    body = b"." * at + MARK.encode() + b"." * (1 << 20)
+    head = f"POST http://{PLAIN}/ HTTP/1.1\r\nHost: {PLAIN}\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer = await proxy.raw(head.encode() + body)
+    assert b" 403 " in answer and b"use https://plain.example.org" in answer
+
+
 @pytest.mark.parametrize("value", ["line\r\nX-Injected: 1", "line\nbreak", "nul\0nul"])
 async def test_values_that_would_break_out_of_a_header_are_refused(world: World, value: str) -> None:
     proxy = await world.proxy(secrets=[replace(GITHUB, value=value)])
