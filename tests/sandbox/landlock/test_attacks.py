@@ -213,7 +213,7 @@ for name in os.listdir('/proc/self/fd'):
 
 
 async def test_session_init_ends_no_process_of_the_host_for_the_code(session: NamespaceSession) -> None:
-    victim = subprocess.Popen(["sleep", "60"])  # noqa: S607
+    victim = subprocess.Popen(["sleep", "60"])
     try:
         result = await session.execute(KEEP_A_FOREIGN_PROCESS % victim.pid, timeout=10)
         assert result.stdout == "told\n", result.error
