@@ -502,9 +502,10 @@ begin
         'sent', coalesce((
             select jsonb_agg(distinct (e.data ->> 'method') || ' ' || (e.data ->> 'host'))
             from public.task_events e
-            where e.task_id = c.id and e.attempt > c.asked_attempt and e.kind = 'egress_requested'
-                and e.data ->> 'outcome' <> 'refused'
-                and e.data ->> 'method' not in ('GET', 'HEAD', 'OPTIONS', 'CONNECT')), '[]'),
+            where e.task_id = c.id and e.attempt > c.asked_attempt
+                and (e.kind = 'egress_begun' or e.kind = 'egress_requested'
+                    and e.data ->> 'outcome' <> 'refused'
+                    and e.data ->> 'method' not in ('GET', 'HEAD', 'OPTIONS', 'CONNECT'))), '[]'),
         'steps', coalesce((
             select jsonb_agg(jsonb_build_object(
                 'step_id', s.step_id, 'title', s.title, 'goal', s.goal, 'proof', s.proof,
@@ -547,7 +548,7 @@ begin
         where t.id = p_task and t.attempt = p_attempt and t.worker_id = p_worker for share;
     if not found then return false; end if;
     perform set_config('synchronous_commit', case when exists (
-        select 1 from jsonb_array_elements(p_events) e where e ->> 'kind' in ('plan_made', 'step_finished'))
+        select 1 from jsonb_array_elements(p_events) e where e ->> 'kind' in ('plan_made', 'step_finished', 'egress_begun'))
         then 'on' else 'off' end, true);
 
     insert into public.task_events (task_id, attempt, seq, user_id, kind, step_id, data, created_at)

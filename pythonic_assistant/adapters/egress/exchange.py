@@ -11,15 +11,12 @@ import h11
 
 from pythonic_assistant.adapters.egress.client_side import ClientSide
 from pythonic_assistant.adapters.egress.incoming import answer_body, answer_head, has_no_body
-from pythonic_assistant.adapters.egress.means import Means
+from pythonic_assistant.adapters.egress.means import SAFE, Means
 from pythonic_assistant.adapters.egress.message import Head
 from pythonic_assistant.adapters.egress.outgoing import Outgoing, prepare
 from pythonic_assistant.adapters.egress.policy import Target
 from pythonic_assistant.adapters.egress.refusal import FailedError, GoneError, RefusedError
 from pythonic_assistant.adapters.egress.upstream import Upstream, dial
-
-# May be sent twice when a connection that was kept turns out to be closed (RFC 9110, 9.2.1).
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(slots=True)
@@ -79,7 +76,7 @@ class Exchange:
                 status=504,
             ) from error
         upstream = self._upstream
-        if upstream is None or head.method not in _SAFE or not upstream.again():
+        if upstream is None or head.method not in SAFE or not upstream.again():
             return None
         self._upstream = None
         return upstream
@@ -93,7 +90,7 @@ class Exchange:
     async def _relay(self, outgoing: Outgoing) -> None:
         """Send over the connection that was kept, if it is still good, else over a new one."""
         if self._upstream is not None:
-            if outgoing.head.method in _SAFE and outgoing.length == 0:
+            if outgoing.head.method in SAFE and outgoing.length == 0:
                 try:
                     return await self._once(self._upstream, outgoing)
                 except FailedError:
@@ -101,6 +98,7 @@ class Exchange:
                         raise
             self.end()
         self._upstream = await dial(self._target, self._means)
+        await self._means.about_to_send(outgoing.head.method, self._target.host)
         self._moved()
         return await self._once(self._upstream, outgoing)
 
