@@ -58,10 +58,8 @@ class CheckRoom:
     async def _enter(self) -> SandboxSession:
         session = await self._workspace.open_beside(self._folder)
         try:
-            # First of all: reading variables imports what the libraries have put off until then.
+            await session.restore()
             ready = await session.execute(_NO_MODULES_OF_THE_WORK, timeout=_PREPARE_SECONDS)
-            if ready.outcome == "ok":
-                await session.restore()
         except BaseException:
             await session.close()
             raise
