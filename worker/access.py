@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Protocol
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey
 from pythonic_assistant.adapters.store.supabase_secrets import SealedSecret
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import EgressRequested, Event, Noted
+from pythonic_assistant.domain.event import EgressBegun, EgressRequested, Event, Noted
 from pythonic_assistant.domain.hosts import read_host
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.secret import BoundSecret, placeholder_of
@@ -49,8 +49,12 @@ class Broker(Protocol):
         hosts: Sequence[str],
         secrets: Sequence[BoundSecret],
         report: Callable[[EgressRequested], None],
+        announce: Callable[[EgressBegun], Awaitable[bool]],
     ) -> Granted:
-        """Allow one attempt to reach hosts; each request is reported once, when it ends."""
+        """Allow one attempt to reach hosts; each request is reported once, when it ends.
+
+        `announce` is awaited before what may change something is sent; False forbids it.
+        """
         ...
 
     async def revoke(self, token: str) -> None:
@@ -92,10 +96,13 @@ class TaskAccess:
         grant: for the runner; None when nothing is reachable.
     """
 
-    def __init__(self, means: Means, put: Callable[[TimedEvent], None]) -> None:
-        """Report through `put`."""
+    def __init__(
+        self, means: Means, put: Callable[[TimedEvent], None], stored: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Report through `put`; `stored` waits until that is in the database, False if it will never be."""
         self._means = means
         self._put = put
+        self._stored = stored
         self._ids: dict[str, str] = {}
         self._used: set[str] = set()
         self.hosts: tuple[str, ...] = ()
@@ -122,7 +129,9 @@ class TaskAccess:
             for secret in sealed
             if not set(wanted).isdisjoint(secret.hosts) and (bound := self._opened(secret)) is not None
         )
-        granted = self._means.broker.grant(hosts=wanted, secrets=self.secrets, report=self._report)
+        granted = self._means.broker.grant(
+            hosts=wanted, secrets=self.secrets, report=self._report, announce=self._announce
+        )
         self.grant = EgressGrant(socket=granted.socket, token=granted.token, certificate=granted.certificate)
 
     async def close(self) -> None:
@@ -182,6 +191,10 @@ class TaskAccess:
     def _report(self, event: EgressRequested) -> None:
         self._used.update(event.secrets)
         self._tell(event)
+
+    async def _announce(self, event: EgressBegun) -> bool:
+        self._tell(event)
+        return await self._stored()
 
     def _warn(self, text: str) -> None:
         self._tell(Noted(text=text, level="warning"))

@@ -76,7 +76,7 @@ class Attempt:
         self._sandbox_socket = sandbox_socket
         self._folder = folder / f"{task.id}-{task.attempt}"
         self._relay = Relay(journal, self.fence)
-        self._access = TaskAccess(means, self._relay.put)
+        self._access = TaskAccess(means, self._relay.put, self._relay.stored)
         self._records = records
         self._left: list[tuple[TimedEvent, ArtifactSaved | VariableSaved]] = []
         self._ending: TimedEvent | None = None

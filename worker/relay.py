@@ -24,7 +24,7 @@ FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 5.0
 
 
-_BESIDE_OUTPUT = frozenset({"egress_requested", "tool_called", "noted"})
+_BESIDE_OUTPUT = frozenset({"egress_begun", "egress_requested", "tool_called", "noted"})
 """What may come between two pieces of the same output."""
 NOTHING_HIDDEN = Redactor({})
 
@@ -40,6 +40,8 @@ class Relay:
         self._fence = fence
         self._rows: list[dict[str, Any]] = []
         self._seq = 0
+        self._stored = 0  # the last number that is in the database
+        self._progress = asyncio.Condition()
         self._arrived = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -106,6 +108,9 @@ class Relay:
         except Exception:
             self.lost.set()
             raise
+        finally:
+            async with self._progress:
+                self._progress.notify_all()
 
     async def _send_forever(self) -> None:
         while True:
@@ -116,8 +121,18 @@ class Relay:
                 if not await self._send(batch):
                     self.lost.set()
                     return
+                async with self._progress:
+                    self._stored = batch[-1]["seq"]
+                    self._progress.notify_all()
             self._empty.set()
             await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
+
+    async def stored(self) -> bool:
+        """Wait until what was put so far is in the database; False when the lease is lost."""
+        last = self._seq
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._stored >= last or self.lost.is_set())
+        return self._stored >= last
 
     async def drained(self) -> None:
         """Wait until all events are stored, or the lease is lost."""

@@ -162,6 +162,18 @@ class ArtifactSaved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EgressBegun:
+    """A request that may change something is about to be sent: the first of its method to this host.
+
+    It is stored before the first byte leaves, so that whatever dies then, nobody sends it twice unknowingly.
+    """
+
+    host: str
+    method: str
+    kind: Literal["egress_begun"] = "egress_begun"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EgressRequested:
     """Code asked for something outside. Paths, headers and bodies are not kept: they may be private.
 
@@ -272,6 +284,7 @@ Event = (
     | VerificationStarted
     | CheckExecuted
     | ArtifactSaved
+    | EgressBegun
     | EgressRequested
     | ToolCalled
     | VariableSaved

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+_PERCENT = re.compile("%[0-9A-F]{2}")
 SHORTEST = 6
 """Characters; a shorter value would be found everywhere by chance."""
 
@@ -46,6 +48,14 @@ class Redactor:
         if self._bytes is None:
             return data
         return self._bytes.sub(lambda found: self._shown[found.group().decode()].encode(), data)
+
+    def whole(self, data: bytes, cut: int) -> int:
+        """Return where bytes may be cut in two, at this place or before it, and no value with them."""
+        if self._bytes is not None:
+            for found in self._bytes.finditer(data):
+                if found.start() < cut < found.end():
+                    return found.start()
+        return cut
 
     def found_in(self, data: bytes) -> bool:
         """Whether a value is in there."""
@@ -91,19 +101,26 @@ class Redactor:
 
 
 def spellings(value: str) -> frozenset[str]:
-    """Return the value as it is, percent-encoded, escaped for JSON, and in base64 by itself and in hex.
+    """Return the value as it is, percent-encoded, escaped for JSON and HTML, in base64 by itself and in hex.
 
     Base64 of a longer text that holds the value is found by its core: the characters that depend on the
     value alone, for each of the three places at which it may begin.
     """
     raw = value.encode()
+    percent = {quote(value, safe=""), quote(value), quote_plus(value)}
+    escaped = json.dumps(value)[1:-1]
     found = {
         value,
-        quote(value, safe=""),
-        quote(value),
-        quote_plus(value),
-        json.dumps(value)[1:-1],
+        *percent,
+        # RFC 3986, 2.1: both cases of the digits are the same
+        *(_PERCENT.sub(lambda code: code.group().lower(), text) for text in percent),
+        escaped,
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        escaped.replace("/", "\\/"),  # as PHP does, and others that put JSON into HTML
+        html.escape(value),
+        html.escape(value, quote=False),
         raw.hex(),
+        raw.hex().upper(),
     }
     for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
         for shift in range(3):

@@ -327,9 +327,11 @@ revoke all on public.secret_keys, public.secrets, public.variables from anon, au
 grant all on public.secret_keys, public.secrets, public.variables to service_role;
 
 grant select on public.secret_keys to authenticated;
--- No select on ciphertext: what was entered cannot be read back, not even sealed.
+-- No select on ciphertext: what was entered cannot be read back, not even sealed. And no update: whoever could
+-- change hosts or raw alone would send a value that they do not know to a host of their own. `set_secret` takes
+-- all of it together.
 grant select (id, user_id, name, hosts, raw, key_id, created_at, updated_at, last_used_at),
-    insert (name, hosts, raw, ciphertext, key_id), update (hosts, raw, ciphertext, key_id), delete
+    insert (name, hosts, raw, ciphertext, key_id), delete
     on public.secrets to authenticated;
 grant select, delete on public.variables to authenticated;
 
@@ -339,8 +341,6 @@ create policy "people see their own secrets" on public.secrets
     for select to authenticated using (user_id = (select auth.uid()));
 create policy "people add secrets of their own" on public.secrets
     for insert to authenticated with check (user_id = (select auth.uid()));
-create policy "people change their own secrets" on public.secrets
-    for update to authenticated using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
 create policy "people delete their own secrets" on public.secrets
     for delete to authenticated using (user_id = (select auth.uid()));
 create policy "people see the variables of their own threads" on public.variables
@@ -502,9 +502,10 @@ begin
         'sent', coalesce((
             select jsonb_agg(distinct (e.data ->> 'method') || ' ' || (e.data ->> 'host'))
             from public.task_events e
-            where e.task_id = c.id and e.attempt > c.asked_attempt and e.kind = 'egress_requested'
-                and e.data ->> 'outcome' <> 'refused'
-                and e.data ->> 'method' not in ('GET', 'HEAD', 'OPTIONS', 'CONNECT')), '[]'),
+            where e.task_id = c.id and e.attempt > c.asked_attempt
+                and (e.kind = 'egress_begun' or e.kind = 'egress_requested'
+                    and e.data ->> 'outcome' <> 'refused'
+                    and e.data ->> 'method' not in ('GET', 'HEAD', 'OPTIONS', 'CONNECT'))), '[]'),
         'steps', coalesce((
             select jsonb_agg(jsonb_build_object(
                 'step_id', s.step_id, 'title', s.title, 'goal', s.goal, 'proof', s.proof,
@@ -547,7 +548,7 @@ begin
         where t.id = p_task and t.attempt = p_attempt and t.worker_id = p_worker for share;
     if not found then return false; end if;
     perform set_config('synchronous_commit', case when exists (
-        select 1 from jsonb_array_elements(p_events) e where e ->> 'kind' in ('plan_made', 'step_finished'))
+        select 1 from jsonb_array_elements(p_events) e where e ->> 'kind' in ('plan_made', 'step_finished', 'egress_begun'))
         then 'on' else 'off' end, true);
 
     insert into public.task_events (task_id, attempt, seq, user_id, kind, step_id, data, created_at)

@@ -15,7 +15,7 @@ import pytest
 from pythonic_assistant.adapters.egress.broker import MOST_LISTENERS, EgressBroker, Grant
 from pythonic_assistant.adapters.egress.client import BrokerEgress
 from pythonic_assistant.domain.errors import ConfigurationError, SandboxUnavailableError
-from pythonic_assistant.domain.event import EgressRequested
+from pythonic_assistant.domain.event import EgressBegun, EgressRequested
 from tests.egress.conftest import GITHUB, PLAIN, World
 
 
@@ -239,3 +239,55 @@ async def test_a_path_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="shorter state folder"):
         async with EgressBroker(tmp_path / ("x" * 120)):
             pass
+
+
+async def post(port: int) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        head = f"POST http://{PLAIN}/ HTTP/1.1\r\nHost: {PLAIN}\r\nConnection: close\r\n"
+        writer.write(f"{head}Content-Length: 2\r\n\r\nhi".encode())
+        return await reader.read()
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_may_change_something_leaves_only_after_it_is_stored(
+    broker: EgressBroker, world: World, kept: bool
+) -> None:
+    told: list[tuple[EgressBegun, int]] = []
+
+    async def announce(event: EgressBegun) -> bool:
+        told.append((event, len(world.plain.heard)))
+        return kept
+
+    grant = broker.grant(hosts=[PLAIN], report=lambda _: None, announce=announce)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    async with runner(grant).serve(listener):
+        assert b" 200 " in await get(port)
+        assert told == []
+        answers = [await post(port) for _ in range(2)]
+    assert told[0] == (EgressBegun(host=PLAIN, method="POST"), 1)
+    if kept:
+        assert all(b" 200 " in answer for answer in answers)
+        assert (len(told), len(world.plain.heard)) == (1, 3)
+    else:
+        assert all(b" 403 " in answer and b"has ended" in answer for answer in answers)
+        assert len(world.plain.heard) == 1
+
+
+async def test_a_session_that_was_lost_after_it_had_sent_something_is_not_run_again(
+    broker: EgressBroker,
+) -> None:
+    grant = broker.grant(hosts=[PLAIN], report=lambda _: None)
+    for send, again in ((get, True), (post, False)):
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        async with runner(grant).serve(listener):
+            assert b" 200 " in await send(port)
+        await unanswered(port)
+        if not again:
+            with pytest.raises(SandboxUnavailableError, match=f"sent POST {PLAIN}"):
+                async with runner(grant).serve(socket.create_server(("127.0.0.1", 0))):
+                    pass

@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from pythonic_assistant.adapters.egress.means import DEFAULT_LIMITS
+from pythonic_assistant.adapters.egress.scrub import Scrubber
+from pythonic_assistant.adapters.egress.vault import Vault
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.secret import BoundSecret
 from tests.egress.conftest import API, GITHUB, OTHER, PLAIN, VALUE, World
@@ -178,6 +180,18 @@ async def test_secrets_go_over_plain_http_only_where_the_operator_leads(world: W
     assert parse_qs(urlsplit(world.plain.heard[0].target).query)["t"] == [VALUE]
 
 
+@pytest.mark.parametrize("at", [(1 << 20) - 20, (2 << 20) - 1])
+async def test_no_place_in_a_large_body_lets_a_secret_go_over_plain_http(world: World, at: int) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        raise AssertionError("a refused request is not resolved")
+
+    proxy = await world.proxy(secrets=[replace(GITHUB, hosts=(PLAIN,))], routes=[], resolve=resolve)
+    body = b"." * at + MARK.encode() + b"." * (1 << 20)
+    head = f"POST http://{PLAIN}/ HTTP/1.1\r\nHost: {PLAIN}\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer = await proxy.raw(head.encode() + body)
+    assert b" 403 " in answer and b"use https://plain.example.org" in answer
+
+
 @pytest.mark.parametrize("value", ["line\r\nX-Injected: 1", "line\nbreak", "nul\0nul"])
 async def test_values_that_would_break_out_of_a_header_are_refused(world: World, value: str) -> None:
     proxy = await world.proxy(secrets=[replace(GITHUB, value=value)])
@@ -243,3 +257,15 @@ async def test_a_secret_as_the_name_of_a_host_is_not_told(world: World) -> None:
     proxy = await world.proxy(secrets=[replace(GITHUB, value=value, raw=True)])
     await proxy.raw(f"CONNECT {value}.evil.example.com:443 HTTP/1.1\r\nHost: x.y\r\n\r\n".encode())
     assert value not in repr(await proxy.reported(1))
+
+
+@pytest.mark.parametrize("size", [1, 7, 9, 10, 100])
+def test_a_value_that_begins_like_another_one_is_cut_out_to_its_end(size: int) -> None:
+    short = replace(GITHUB, name="A", value="sk-abcdef", placeholder="PLACEHOLDER_A_0")
+    long = replace(GITHUB, name="B", value="sk-abcdef-and-more", placeholder="PLACEHOLDER_B_0")
+    vault = Vault([short, long])
+    scrubber = Scrubber(vault.redactor, vault.words)
+    text = b"1 sk-abcdef-and-more 2 sk-abcdef 3 sk-abcdef-and-"
+    pieces = [scrubber.feed(text[at : at + size]) for at in range(0, len(text), size)]
+    answer = b"".join([*pieces, scrubber.finish()])
+    assert answer == b"1 PLACEHOLDER_B_0 2 PLACEHOLDER_A_0 3 PLACEHOLDER_A_0-and-"

@@ -292,6 +292,14 @@ def test_a_returned_row_does_not_show_the_ciphertext_either(ann: Someone) -> Non
     ]
 
 
+@pytest.mark.parametrize("change", [{"hosts": ["evil.example.org"]}, {"raw": True}])
+def test_hosts_of_a_secret_cannot_be_changed_without_its_value(ann: Someone, change: dict[str, Any]) -> None:
+    ann.set_secret(hosts=["api.github.com"]).raise_for_status()
+    assert ann.patch("secrets?name=eq.TOKEN", change).status_code in {401, 403}
+    (row,) = ann.get("secrets?select=hosts,raw").json()
+    assert row == {"hosts": ["api.github.com"], "raw": False}
+
+
 def test_secrets_of_others_are_out_of_reach(ann: Someone, bob: Someone, nobody: Someone) -> None:
     ann.set_secret().raise_for_status()
     for stranger in (bob, nobody):

@@ -8,7 +8,7 @@ import os
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +30,7 @@ from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
-from pythonic_assistant.domain.event import EgressRequested
+from pythonic_assistant.domain.event import EgressBegun, EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret
 from pythonic_assistant.ports import Fence
 from pythonic_assistant.wire import LONGEST_LINE, fields_of
@@ -122,6 +122,7 @@ class Broker:
         hosts: Sequence[str],
         secrets: Sequence[BoundSecret],
         report: Callable[[EgressRequested], None],
+        announce: Callable[[EgressBegun], Awaitable[bool]],
     ) -> Grant:
         self.granted.append((tuple(hosts), tuple(secrets)))
         names = tuple(secret.name for secret in secrets)
@@ -369,7 +370,8 @@ async def test_the_proxy_puts_the_value_in_and_every_request_is_told(world: Worl
 
 
 @pytest.mark.parametrize(
-    ("method", "outcome", "stopped"), [("POST", "failed", True), ("GET", "allowed", False)]
+    ("method", "outcome", "stopped"),
+    [("POST", "failed", True), ("POST", "begun", True), ("GET", "allowed", False)],
 )
 async def test_what_an_interrupted_attempt_sent_is_not_sent_again_without_a_person(
     world: World, method: str, outcome: str, stopped: bool
@@ -378,8 +380,10 @@ async def test_what_an_interrupted_attempt_sent_is_not_sent_again_without_a_pers
     queue = SupabaseQueue(world.client, worker=uuid4(), lease_seconds=30, queue=world.queue_name)
     (claimed,) = (await queue.claim(1, [])).tasks
     fence = Fence(claimed.id, claimed.attempt)
-    sent = EgressRequested(host="api.example.org", port=443, method=method, outcome=outcome)  # pyright: ignore[reportArgumentType]
-    refused = replace(sent, method="PUT", outcome="refused")
+    refused = EgressRequested(host="api.example.org", port=443, method="PUT", outcome="refused")
+    sent = replace(refused, method=method, outcome=outcome)  # pyright: ignore[reportArgumentType]
+    if outcome == "begun":  # the worker was killed before it could tell how the request ended
+        sent = EgressBegun(host="api.example.org", method=method)
     assert await queue.append(
         fence,
         [

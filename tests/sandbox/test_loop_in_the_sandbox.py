@@ -81,6 +81,12 @@ DECEIVE = {
     "site": "from pathlib import Path\n"
     "for name in ('sitecustomize.py', 'usercustomize.py'):\n"
     "    Path(name).write_text('import os\\nos._exit(0)')",
+    # `ssl` is imported when the first data frame is read, which is before any check.
+    "shadow of what is imported late": "import pandas, ssl\n"
+    "from pathlib import Path\n"
+    "table = pandas.DataFrame({'a': [1]})\n"
+    "for name in ('ssl', '_ssl'):\n"
+    "    Path(f'{name}.py').write_text('import csv\\ncsv.reader = lambda _: [[1]] * 99')",
     "object": "class Always(int):\n    def __eq__(self, other): return True\n"
     "    def __hash__(self): return 1\ntotal = Always(1)",
 }

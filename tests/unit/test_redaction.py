@@ -54,3 +54,20 @@ def test_json_values_are_walked_through() -> None:
     redactor = Redactor({"sekret99": "[S]"})
     assert redactor.value({"sekret99": ["x sekret99", {"b": 2}]}) == {"[S]": ["x [S]", {"b": 2}]}
     assert redactor.data(b"\xff sekret99 \x00") == b"\xff [S] \x00"
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        r"wJal\/rX&tn<\"\u00e9",
+        "wJal/rX&amp;tn&lt;&quot;é",
+        'wJal/rX&amp;tn&lt;"é',
+        "wJal%2frX%26tn%3c%22%c3%a9",
+        "774A616C2F72582674 6E3C22C3A9".replace(" ", ""),
+    ],
+    ids=["slash in JSON", "HTML attribute", "HTML text", "small percent codes", "capital hex"],
+)
+def test_spellings_of_other_languages_are_known(spelt: str) -> None:
+    redactor = Redactor({'wJal/rX&tn<"é': "[KEY]"})
+    assert redactor.text(f"a {spelt} b") == "a [KEY] b"
+    assert redactor.data(f"a {spelt} b".encode()) == b"a [KEY] b"

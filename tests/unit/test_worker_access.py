@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pythonic_assistant.adapters.secrets.keyring import WorkerKey, key_of
 from pythonic_assistant.adapters.secrets.vault import generate_key, seal
 from pythonic_assistant.adapters.store.supabase_secrets import SealedSecret
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import EgressRequested, Noted
+from pythonic_assistant.domain.event import EgressBegun, EgressRequested, Noted
 from pythonic_assistant.domain.secret import BoundSecret
 from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.wire import TimedEvent, ToolAnswered, ToolAsked
@@ -69,6 +69,7 @@ class Broker:
     hosts: tuple[str, ...] = ()
     secrets: tuple[BoundSecret, ...] = ()
     report: Callable[[EgressRequested], None] | None = None
+    announce: Callable[[EgressBegun], Awaitable[bool]] | None = None
     revoked: list[str] = field(default_factory=list[str])
 
     def grant(
@@ -77,7 +78,9 @@ class Broker:
         hosts: Sequence[str],
         secrets: Sequence[BoundSecret],
         report: Callable[[EgressRequested], None],
+        announce: Callable[[EgressBegun], Awaitable[bool]],
     ) -> Grant:
+        self.announce = announce
         self.hosts, self.secrets, self.report = tuple(hosts), tuple(secrets), report
         return Grant()
 
@@ -87,7 +90,11 @@ class Broker:
 
 def access_of(store: Store, broker: Broker | None) -> tuple[TaskAccess, list[TimedEvent]]:
     told: list[TimedEvent] = []
-    return TaskAccess(Means(store=store, key=KEY, broker=broker), told.append), told
+    return TaskAccess(Means(store=store, key=KEY, broker=broker), told.append, stored), told
+
+
+async def stored() -> bool:
+    return True
 
 
 def warnings(told: list[TimedEvent]) -> list[str]:
@@ -118,6 +125,25 @@ async def test_code_gets_a_placeholder_and_the_broker_the_value() -> None:
     assert access.grant is not None
     assert (access.grant.token, access.grant.certificate) == ("the-token", "PEM")
     assert "the value" not in repr((access.grant, access.secrets, store.secrets))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_what_is_about_to_be_sent_is_told_and_then_waits_until_it_is_stored(kept: bool) -> None:
+    told, broker, gate = list[TimedEvent](), Broker(), asyncio.Event()
+
+    async def stored() -> bool:
+        await gate.wait()
+        return kept
+
+    access = TaskAccess(Means(store=Store(), key=KEY, broker=broker), told.append, stored)
+    await access.open("someone", ["api.github.com"])
+    assert broker.announce is not None
+    event = EgressBegun(host="api.github.com", method="POST")
+    asking = asyncio.ensure_future(broker.announce(event))
+    await asyncio.sleep(0.01)
+    assert [timed.event for timed in told] == [event] and not asking.done()
+    gate.set()
+    assert await asking is kept
 
 
 async def test_placeholders_are_of_one_attempt_alone() -> None:

@@ -104,6 +104,20 @@ async def test_events_are_numbered_without_gaps_and_output_is_joined() -> None:
     assert [row["data"]["text"] for row in rows] == ["a", "12", "3", "b"]
 
 
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_was_put_is_stored_or_will_never_be(lost: bool) -> None:
+    journal = Journal(down=1, lost=lost)
+    relay = Relay(journal, Fence(7, 1))
+    running = asyncio.create_task(relay.run())
+    assert await relay.stored(), "nothing was put yet"
+    relay.put(at(Noted(text="before")))
+    async with asyncio.timeout(5):
+        assert await relay.stored() is not lost
+    assert [row["data"]["text"] for batch in journal.batches for row in batch] == ([] if lost else ["before"])
+    running.cancel()
+    await asyncio.wait({running})
+
+
 async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost() -> None:
     journal = Journal(down=2)
     await relayed(journal, *[at(Noted(text=str(number))) for number in range(5)])

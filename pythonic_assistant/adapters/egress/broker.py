@@ -23,7 +23,14 @@ from typing import Any, Final
 from pythonic_assistant.adapters.egress import handing
 from pythonic_assistant.adapters.egress.accepting import accept
 from pythonic_assistant.adapters.egress.authority import Authority
-from pythonic_assistant.adapters.egress.means import DEFAULT_LIMITS, Means, ProxyLimits, upstream_trust
+from pythonic_assistant.adapters.egress.means import (
+    DEFAULT_LIMITS,
+    Announce,
+    Means,
+    ProxyLimits,
+    unannounced,
+    upstream_trust,
+)
 from pythonic_assistant.adapters.egress.policy import Policy, Resolve, Route
 from pythonic_assistant.adapters.egress.proxy import serve
 from pythonic_assistant.domain.errors import ConfigurationError
@@ -142,6 +149,7 @@ class EgressBroker:
         hosts: Sequence[str],
         secrets: Sequence[BoundSecret] = (),
         report: Callable[[EgressRequested], None],
+        announce: Announce = unannounced,
     ) -> Grant:
         """Let the sessions of one attempt out.
 
@@ -149,6 +157,7 @@ class EgressBroker:
             hosts: names that `domain.hosts.read_host` has passed.
             secrets: to swap in, each for its own hosts.
             report: told of every request at its end, on the event loop, also while `revoke` waits.
+            announce: stores what may change something, before it is sent.
         """
         means = Means(
             policy=Policy(hosts, self._routes, resolve=self._resolve),
@@ -157,6 +166,7 @@ class EgressBroker:
             limits=self._limits,
             secrets=secrets,
             report=report,
+            announce=announce,
         )
         granted = _Granted(token=randomness.token_urlsafe(32), means=means)
         self._grants.append(granted)
@@ -217,6 +227,13 @@ class EgressBroker:
                 refusal = "The way out is closed: the attempt that this session belongs to has ended."
             elif not handing.is_listener(listener):
                 refusal = "The descriptor is no listening TCP socket."
+            elif granted.means.sent:
+                # A second session of an attempt runs the code of the first one again.
+                what = ", ".join(f"{method} {host}" for method, host in sorted(granted.means.sent))
+                refusal = (
+                    f"The session was lost after it had sent {what[:500]}. Its code is not run again, "
+                    "because that would be sent twice: look whether it had its effect, then retry the task."
+                )
             elif len(granted.services) >= MOST_LISTENERS:
                 refusal = f"One attempt may have {MOST_LISTENERS} sessions with a way out at the same time."
             else:

@@ -9,9 +9,9 @@ from typing import Final
 import h11
 
 from pythonic_assistant.adapters.egress.client_side import ClientSide
-from pythonic_assistant.adapters.egress.exchange import SAFE, Account, Exchange
+from pythonic_assistant.adapters.egress.exchange import Account, Exchange
 from pythonic_assistant.adapters.egress.line import Line
-from pythonic_assistant.adapters.egress.means import Means
+from pythonic_assistant.adapters.egress.means import SAFE, Means
 from pythonic_assistant.adapters.egress.message import absolute_target, read_head, tunnelled_path
 from pythonic_assistant.adapters.egress.policy import Target
 from pythonic_assistant.adapters.egress.refusal import FailedError, GoneError, RefusedError

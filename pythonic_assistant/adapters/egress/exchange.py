@@ -11,15 +11,12 @@ import h11
 
 from pythonic_assistant.adapters.egress.client_side import ClientSide
 from pythonic_assistant.adapters.egress.incoming import answer_body, answer_head, has_no_body
-from pythonic_assistant.adapters.egress.means import Means
+from pythonic_assistant.adapters.egress.means import SAFE, Means
 from pythonic_assistant.adapters.egress.message import Head
 from pythonic_assistant.adapters.egress.outgoing import Outgoing, prepare
 from pythonic_assistant.adapters.egress.policy import Target
 from pythonic_assistant.adapters.egress.refusal import FailedError, GoneError, RefusedError
 from pythonic_assistant.adapters.egress.upstream import Upstream, dial
-
-SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""May be sent twice, such as when a connection that was kept turns out to be closed (RFC 9110, 9.2.1)."""
 
 
 @dataclass(slots=True)
@@ -101,6 +98,7 @@ class Exchange:
                         raise
             self.end()
         self._upstream = await dial(self._target, self._means)
+        await self._means.about_to_send(outgoing.head.method, self._target.host)
         self._moved()
         return await self._once(self._upstream, outgoing)
 

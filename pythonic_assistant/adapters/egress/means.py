@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pythonic_assistant.adapters.egress.authority import Authority
 from pythonic_assistant.adapters.egress.policy import Policy
+from pythonic_assistant.adapters.egress.refusal import RefusedError
 from pythonic_assistant.adapters.egress.report import Reporter
 from pythonic_assistant.adapters.egress.vault import Vault
-from pythonic_assistant.domain.event import EgressRequested
+from pythonic_assistant.domain.event import EgressBegun, EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret
 
 
@@ -46,10 +47,23 @@ class ProxyLimits:
 
 
 DEFAULT_LIMITS: Final = ProxyLimits()
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110, 9.2.1), so that a request may be sent twice."""
+Announce = Callable[[EgressBegun], Awaitable[bool]]
+"""Stores what is about to be sent; False where it must not be sent."""
+
+
+async def unannounced(_: EgressBegun) -> bool:
+    """Let a request go where nobody resumes the work."""
+    return True
 
 
 class Means:
-    """A grant, as the proxy works with it."""
+    """A grant, as the proxy works with it.
+
+    Attributes:
+        sent: hosts and methods of requests that may have changed something.
+    """
 
     def __init__(
         self,
@@ -60,6 +74,7 @@ class Means:
         limits: ProxyLimits,
         secrets: Sequence[BoundSecret],
         report: Callable[[EgressRequested], None],
+        announce: Announce = unannounced,
     ) -> None:
         self.policy = policy
         self.authority = authority
@@ -68,6 +83,20 @@ class Means:
         self.vault = Vault(secrets)
         self.reading = False  # True while only safe methods are let out
         self.reporter = Reporter(report, most=limits.reports, redact=self.vault.redactor.text)
+        self.sent: set[tuple[str, str]] = set()
+        self._announce = announce
+
+    async def about_to_send(self, method: str, host: str) -> None:
+        """Have it stored that a request is sent which may change something; once for each kind of it.
+
+        Raises:
+            RefusedError: it must not be sent any more.
+        """
+        if method in SAFE or (method, host) in self.sent:
+            return
+        if not await self._announce(EgressBegun(host=host, method=method)):
+            raise RefusedError("The attempt that this session belongs to has ended, so nothing is sent.")
+        self.sent.add((method, host))
 
 
 def upstream_trust(cafile: Path | None = None) -> ssl.SSLContext:

@@ -57,7 +57,7 @@ async def prepare(
     buffered: bytes | None = None
     if head.length is None or head.length <= most_buffered:
         buffered, body = await _buffer(body, most_buffered)
-    swapper = Swapper(own)
+    swapper = Swapper(own if _is_safe(target) else ())  # elsewhere they are refused, and would not be put in
     if buffered is not None:
         await _search_all(buffered, target, vault)
         if head.value(b"content-encoding").strip().lower() in _PLAIN:
@@ -117,7 +117,8 @@ def _search(data: bytes, target: Target, vault: Vault) -> None:
 
 async def _search_all(body: bytes, target: Target, vault: Vault) -> None:
     """Search a body in slices that overlap, so that nobody else has to wait for long."""
-    overlap = 3 * max(map(len, vault.foreign_words(target.host)), default=0)  # 3: percent-encoded
+    watched = vault.words | vault.placeholders
+    overlap = 3 * max(map(len, watched), default=0)  # 3: percent-encoded
     for begin in range(0, len(body), _SLICE):
         _search(body[begin : begin + _SLICE + overlap], target, vault)
         await asyncio.sleep(0)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from pythonic_assistant.domain.event import EgressRequested
 
 _LONGEST_HOST = 253  # RFC 1035
+
+
+@dataclass(slots=True)
+class _Rest:
+    """Requests of one outcome that are not told of one by one."""
+
+    count: int = 0
+    sent: int = 0
+    received: int = 0
 
 
 class Reporter:
@@ -26,8 +35,7 @@ class Reporter:
         self._report = report
         self._left = most
         self._redact = redact
-        self._more: Counter[str] = Counter()
-        self._sent = self._received = 0
+        self._more: dict[Literal["allowed", "refused", "failed"], _Rest] = {}
 
     def tell(self, event: EgressRequested) -> None:
         """Report a request that has ended."""
@@ -43,25 +51,27 @@ class Reporter:
                 )
             )
             return
-        self._more[event.outcome] += 1
-        self._sent += event.sent_bytes
-        self._received += event.received_bytes
+        so_far = self._more.setdefault(event.outcome, _Rest())
+        so_far.count += 1
+        so_far.sent += event.sent_bytes
+        so_far.received += event.received_bytes
 
     def finish(self) -> None:
-        """Report how many requests were not told of one by one."""
-        if not self._more:
-            return
-        more, self._more = self._more, Counter()
-        outcome = "refused" if more["refused"] else "failed" if more["failed"] else "allowed"
-        self._report(
-            EgressRequested(
-                host="(more)",
-                port=0,
-                method="(any)",
-                outcome=outcome,
-                reason=f"{more.total():,} more requests, not listed one by one: {more['allowed']:,} allowed, "
-                f"{more['refused']:,} refused, {more['failed']:,} failed.",
-                sent_bytes=self._sent,
-                received_bytes=self._received,
+        """Report how many requests were not told of one by one.
+
+        Each outcome by itself: what was sent must not look as if all of it had been refused, because a task
+        that has sent something is not resumed without asking.
+        """
+        more, self._more = self._more, {}
+        for outcome, rest in more.items():
+            self._report(
+                EgressRequested(
+                    host="(more)",
+                    port=0,
+                    method="(any)",
+                    outcome=outcome,
+                    reason=f"{rest.count:,} more requests, not listed one by one.",
+                    sent_bytes=rest.sent,
+                    received_bytes=rest.received,
+                )
             )
-        )

@@ -28,13 +28,20 @@ class Held:
         """What was held back, and what came."""
         return self._held + data
 
-    def split(self, judged: bytes) -> bytes:
-        """Hold the end back; what may go."""
-        end = judged[max(len(judged) - self._longest + 1, 0) :]
-        keep = max((_begun(word, end) for word in self._words), default=0)
-        cut = len(judged) - keep
-        self._held = judged[cut:]
-        return judged[:cut]
+    def settled(self, data: bytes) -> int:
+        """How many bytes at the beginning may go: what follows may be the beginning of a word."""
+        end = data[max(len(data) - self._longest + 1, 0) :]
+        return len(data) - max((_begun(word, end) for word in self._words), default=0)
+
+    def split(self, data: bytes, cut: int | None = None) -> bytes:
+        """Hold the end back; what may go.
+
+        Args:
+            cut: where; by default what is settled.
+        """
+        cut = self.settled(data) if cut is None else cut
+        self._held = data[cut:]
+        return data[:cut]
 
     def rest(self) -> bytes:
         """What is left at the end."""
@@ -68,9 +75,11 @@ class Scrubber:
     def feed(self, data: bytes) -> bytes:
         """Return what can be judged by now."""
         data = self._held.join(data)
+        cut = self._held.settled(data)
         if any(word in data for word in self._words):  # faster than the redactor's expression
-            data = self._redactor.data(data)
-        return self._held.split(data)
+            # Replaced when it is whole: one value may be the beginning of another one.
+            return self._redactor.data(self._held.split(data, self._redactor.whole(data, cut)))
+        return self._held.split(data, cut)
 
     def finish(self) -> bytes:
         """Return the rest."""

@@ -17,6 +17,7 @@ class Vault:
     Attributes:
         redactor: replaces every value by its placeholder.
         words: every spelling of every value.
+        placeholders: every spelling of what stands for them.
     """
 
     def __init__(self, secrets: Sequence[BoundSecret]) -> None:
@@ -28,6 +29,7 @@ class Vault:
         self.redactor: Final = Redactor({secret.value: secret.placeholder for secret in secrets})
         self._foreign_words: dict[str, frozenset[bytes]] = {}  # by host; only allowed hosts come here
         self.words: Final = _words(secret.value for secret in secrets)
+        self.placeholders: Final = _words(secret.placeholder for secret in secrets)
 
     def __bool__(self) -> bool:
         """Whether there is any secret."""

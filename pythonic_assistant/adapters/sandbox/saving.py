@@ -81,8 +81,8 @@ def restored(answer: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ensure_name(name: str, taken: Set[str]) -> None:
-    if not name.isidentifier():
-        raise ValueError("its name is no Python name")
+    if not name.isidentifier() or name.startswith("_"):  # such as __builtins__ of where it is restored
+        raise ValueError("its name is no Python name, or a private one")
     if name in taken:
         raise ValueError("its name is given twice")
 

@@ -195,3 +195,30 @@ async def test_code_that_ends_its_group_does_not_end_init(zygote: ZygoteProcess)
         result = await session.execute("import os, signal; os.killpg(0, signal.SIGKILL)", timeout=5)
         # Either it was refused, or it ended the code alone: init lives to tell.
         assert result.outcome == "error" or "SIGKILL" in result.error, result
+
+
+KEEP_A_FOREIGN_PROCESS = """
+import os, socket, time
+for name in os.listdir('/proc/self/fd'):
+    try:
+        channel = socket.socket(fileno=os.dup(int(name)))
+    except OSError:
+        continue
+    if channel.type == socket.SOCK_SEQPACKET:
+        for message in (b'new', b'at %d', b'drop'):
+            channel.send(message)
+            time.sleep(0.2)
+        print('told')
+"""
+
+
+async def test_session_init_ends_no_process_of_the_host_for_the_code(session: NamespaceSession) -> None:
+    victim = subprocess.Popen(["sleep", "60"])
+    try:
+        result = await session.execute(KEEP_A_FOREIGN_PROCESS % victim.pid, timeout=10)
+        assert result.stdout == "told\n", result.error
+        assert (await session.execute("1 + 1", timeout=5)).value == "2"
+        assert victim.poll() is None
+    finally:
+        victim.kill()
+        victim.wait()

@@ -35,6 +35,19 @@ def members() -> list[int]:
     return below
 
 
+def holds(process: int) -> bool:
+    """Whether a process descends from this one; pid 1 of a namespace sees no other."""
+    me = os.getpid()
+    above: int | None = process
+    seen: set[int] = set()
+    while above is not None and above not in seen:
+        seen.add(above)
+        above = _parent(above)
+        if above == me:
+            return True
+    return False
+
+
 def end_all(spared: Collection[int]) -> bool:
     """Kill all members but those spared, and collect them; return whether they are gone.
 

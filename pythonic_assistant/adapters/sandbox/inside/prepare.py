@@ -25,11 +25,12 @@ PACKAGES = "PYTHONPATH"
 """Where `zygote.use_packages` leaves the folder of additional packages, for processes of the code."""
 
 
-def prepare(environment: Mapping[str, str]) -> None:
+def prepare(environment: Mapping[str, str], *, own_modules: bool = True) -> None:
     """Set up everything but the random numbers.
 
     Args:
         environment: variables beside those that every session has, or in their place.
+        own_modules: whether modules in the current folder can be imported.
     """
     packages = {name: value for name, value in os.environ.items() if name == PACKAGES}
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD):
@@ -37,7 +38,8 @@ def prepare(environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update({**ENVIRONMENT, **packages, **environment})
     sys.argv = [""]
-    sys.path.insert(0, "")  # modules that the code writes into its folder
+    if own_modules:
+        sys.path.insert(0, "")  # modules that the code writes into its folder
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123
     sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
 

@@ -31,11 +31,14 @@ class Setup:
         seed: of the random numbers, not negative; None for one of the operating system.
         environment: variables beside those that every session has.
         tools: name, description, parameters and returns of each granted tool.
+        shown: whether the current folder is one that is only shown. Nothing is imported from it: what it
+            holds may bear the name of a module that a library imports late.
     """
 
     seed: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     tools: Sequence[Mapping[str, Any]] = ()
+    shown: bool = False
 
 
 def main(control: socket.socket, keeper: socket.socket, setup: Setup) -> NoReturn:
@@ -46,7 +49,7 @@ def main(control: socket.socket, keeper: socket.socket, setup: Setup) -> NoRetur
         keeper: to session init, for checkpoints.
         setup: what there is at first.
     """
-    prepare.prepare(setup.environment)
+    prepare.prepare(setup.environment, own_modules=not setup.shown)
     prepare.seed(setup.seed)
     _Repl(control, keeper, setup.tools).serve()
 

@@ -151,6 +151,7 @@ def setup_of(request: Mapping[str, Any], places: Mapping[str, str]) -> repl.Setu
         seed=request["seed"],
         environment={**places, **request["environment"]},
         tools=request["tools"],
+        shown=request["folder"] is not None,
     )
 
 

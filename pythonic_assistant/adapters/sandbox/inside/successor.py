@@ -1,7 +1,9 @@
 """The state before a piece of code, as session init keeps it: a process that waits on a channel of its own.
 
-Generated code can write to init here. What it says is not believed: it names a process of its own session
-at most, and init does no more for it than hand the host a channel to whoever holds the other end.
+Generated code can write to init here. What it says is not believed: a number is taken only if it is that of a
+process of this very session, because init and the host signal what is kept, and without namespaces numbers
+reach every process of the machine. Then init does no more than hand the host a channel to whoever holds the
+other end.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import select
 import signal
 import socket
 from dataclasses import dataclass
+
+from . import family
 
 _MESSAGE_BYTES = 32
 NEW, DROP, AT = b"new", b"drop", b"at "
@@ -125,6 +129,11 @@ class Keeper:
             process = os.pidfd_open(pid)
         except (OSError, OverflowError):
             control.close()
+            return
+        # Looked at after it was opened: a number that is given out anew meanwhile leaves us an ended process.
+        if not family.holds(pid):
+            control.close()
+            os.close(process)
             return
         self._let_go()
         self._successor = Successor(pid=pid, process=process, control=control)
