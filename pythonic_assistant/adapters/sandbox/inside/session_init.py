@@ -162,7 +162,8 @@ class _Watch:
             if why["why"] == "host gone":
                 return {"event": "end", **why}
             self._keeper.drain(self._child)
-            if (successor := self._keeper.take()) is not None:
+            successor = None if why["why"] in self._around.final else self._keeper.take()
+            if successor is not None:
                 self._adopt(successor, why)
             elif why["why"] == "rollback":
                 frames.send(self._connection, {"event": "nothing kept"})
