@@ -299,7 +299,8 @@ async def test_a_way_out_leads_to_granted_hosts_only_or_is_refused(sandbox: Owne
             "try: socket.create_connection(('127.0.0.1', 3128), timeout=1); r = 'connected'\n"
             "except OSError as e: r = e.errno\nr, 'HTTPS_PROXY' in os.environ"
         )
-        assert await value(session, alone) == "(101, False)"
+        # Nobody listens on a loopback of bwrap's own, where there is no loopback at all in namespaces.
+        assert await value(session, alone) in ("(101, False)", "(111, False)")
 
 
 async def test_additional_packages_can_be_imported_also_by_child_processes(sandbox: OwnedSandbox) -> None:

@@ -206,6 +206,7 @@ class _Watch:
     def _adopt(self, successor: Successor, why: Mapping[str, object]) -> None:
         """Put the kept state in the place of the code, of which nothing is left."""
         family.end_all({successor.pid})
+        self._around.out_of_memory()  # of those that have ended: the kernel may have chosen several
         self._keeper.forget()
         self._poll.unregister(self._code)
         os.close(self._code)
