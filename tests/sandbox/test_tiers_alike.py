@@ -103,7 +103,10 @@ async def test_ordinary_work_its_files_and_its_variables(sandbox: OwnedSandbox, 
 
 
 async def test_the_same_seed_gives_the_same_numbers_in_every_tier(sandbox: OwnedSandbox) -> None:
-    draw = "import random, numpy\nround(random.random(), 6), round(float(numpy.random.default_rng().random()), 6)"
+    draw = (
+        "import random, numpy\n"
+        "round(random.random(), 6), round(float(numpy.random.default_rng().random()), 6)"
+    )
     async with await sandbox.open(seed=5) as session:
         drawn = await value(session, draw)
     assert _DRAWN.setdefault(5, drawn) == drawn
@@ -174,9 +177,12 @@ async def test_a_death_under_a_checkpoint_ends_in_the_state_before(sandbox: Owne
 
 async def test_a_fork_bomb_is_undone(sandbox: OwnedSandbox) -> None:
     if sandbox.tier == "unsafe" and os.geteuid() == 0:
-        # Nothing of the kernel's limits the processes of root (kernel/fork.c), and this would try the machine.
+        # The kernel limits no processes of root (kernel/fork.c), and this would try the machine.
         async with await sandbox.open(limits=SandboxLimits(processes=5)) as session:
-            many = "import subprocess, time\nk = [subprocess.Popen(['sleep', '9']) for _ in range(20)]; time.sleep(9)"
+            many = (
+                "import subprocess, time\n"
+                "kept = [subprocess.Popen(['sleep', '9']) for _ in range(20)]\ntime.sleep(9)"
+            )
             result = await session.execute(many, timeout=8)
             assert "more than 5 processes" in result.error
         return
@@ -187,10 +193,18 @@ async def test_a_fork_bomb_is_undone(sandbox: OwnedSandbox) -> None:
             "while True:\n    try: os.fork()\n    except OSError:\n        if os.getpid() == main: break"
         )
         result = await session.execute(code, timeout=10, checkpoint=True)
-        if not result.rolled_back:
-            assert await session.rollback()
-        assert await value(session, "kept") == "1"
-        assert await value(session, "import subprocess; subprocess.run(['true']).returncode") == "0"
+        try:
+            if not result.rolled_back:
+                assert await session.rollback()
+            assert await value(session, "kept") == "1"
+            assert await value(session, "import subprocess; subprocess.run(['true']).returncode") == "0"
+        except SandboxDiedError:
+            # Users are counted as a whole where sessions have none of their own: there may be hundreds
+            # before the kernel refuses, too many to be ended one by one.
+            assert sandbox.details["users"] == "one"
+            assert sandbox.tier in ("landlock", "unsafe")
+    async with await sandbox.open() as other:
+        assert await value(other, "6 * 7") == "42"
 
 
 async def test_variables_of_the_environment(sandbox: OwnedSandbox) -> None:
@@ -278,7 +292,8 @@ async def test_a_way_out_leads_to_granted_hosts_only_or_is_refused(sandbox: Owne
     ask = (
         "import os, urllib.request, urllib.error\n"
         "def ask(host):\n"
-        "    request = urllib.request.Request(f'http://{host}/', headers={'X-Token': os.environ['API_TOKEN']})\n"
+        "    token = {'X-Token': os.environ['API_TOKEN']}\n"
+        "    request = urllib.request.Request(f'http://{host}/', headers=token)\n"
         "    try: return urllib.request.urlopen(request, timeout=10).read().decode()\n"
         "    except urllib.error.HTTPError as e: return e.code\n"
     )
@@ -328,7 +343,8 @@ BEYOND = {
     "disk_bytes": "import time\nopen('f', 'wb').write(b'x' * (5 << 20)); time.sleep(9)",
     "inodes": "import time\nfor n in range(400): open(f'n{n}', 'w').close()\ntime.sleep(9)",
     "processes": (
-        "import subprocess, time\nkept = [subprocess.Popen(['sleep', '60']) for _ in range(50)]\ntime.sleep(9)"
+        "import subprocess, time\n"
+        "kept = [subprocess.Popen(['sleep', '60']) for _ in range(50)]\ntime.sleep(9)"
     ),
 }
 

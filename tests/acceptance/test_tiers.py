@@ -1,0 +1,29 @@
+"""The whole assistant on each tier that has to be asked for: a sample task is proven, or the start refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pythonic_assistant.adapters.sandbox.interpreter import python_paths
+from tests.acceptance.stack import running_stack
+from tests.sandbox.as_ordinary_user import is_reachable
+from tests.sandbox.suite import tiers
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@pytest.mark.parametrize("tier", ["bwrap", "landlock", "unsafe"])
+def test_a_sample_task_is_proven_or_the_start_says_what_the_tier_lacks(tier: str, tmp_path: Path) -> None:
+    settings = {"PYTHONIC_SANDBOX": tier}
+    if tier == "landlock" and os.geteuid() == 0 and not all(is_reachable(p) for p in python_paths()):
+        with pytest.raises(AssertionError, match="users of sessions cannot read"), running_stack(settings):
+            pass
+        return
+    assert tier == "unsafe" or not tiers.missing(tier)
+    with running_stack(settings) as stack:
+        answer = stack.ask("Plot y = x ** 2 for x from 0 to 10.", out=tmp_path, seconds=90)
+    assert (answer["state"], answer["verdict"]) == ("succeeded", "proven"), answer
+    assert answer["evidence"]
