@@ -1,4 +1,4 @@
-"""The whole assistant on each tier that has to be asked for: a sample task is proven, or the start refused."""
+"""The assistant on each tier that has to be asked for: a sample task is proven, or the start is refused."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from pythonic_assistant.adapters.sandbox.interpreter import python_paths
-from tests.acceptance.stack import running_stack
+from tests.acceptance.stack import ROOT, running_stack
 from tests.sandbox.as_ordinary_user import is_reachable
 from tests.sandbox.suite import tiers
+
+PROMPT = "Make a table of the mean body mass by species and sex, and save it as CSV"
+PENGUINS = ROOT / "examples" / "penguins.csv"
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -24,6 +27,6 @@ def test_a_sample_task_is_proven_or_the_start_says_what_the_tier_lacks(tier: str
         return
     assert tier == "unsafe" or not tiers.missing(tier)
     with running_stack(settings) as stack:
-        answer = stack.ask("Plot y = x ** 2 for x from 0 to 10.", out=tmp_path, seconds=90)
+        answer = stack.ask(PROMPT, PENGUINS, out=tmp_path, seconds=90)
     assert (answer["state"], answer["verdict"]) == ("succeeded", "proven"), answer
     assert answer["evidence"]
