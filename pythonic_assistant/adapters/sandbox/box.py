@@ -106,7 +106,7 @@ class Box:
         """Hand over the one request, and let go of the box: its session's host talks to it from now on.
 
         Raises:
-            OSError: it has just died.
+            OSError: it has just died, and has not got the whole request.
         """
         assert self._job is not None, "a box serves one session"
         try:

@@ -205,7 +205,9 @@ class BoxServer(Generic[ShapeT]):
                 if request["certificate"] is not None:
                     await asyncio.to_thread(box.trust, str(request["certificate"]))
                 await box.give(request, [connection, *streams])
-            except (ConnectionError, BrokenPipeError):
+            except ConnectionError:
+                # It cannot have begun: a request that it got whole is not told as a failure. Two boxes
+                # with the same streams would take each other's messages.
                 box.kill()
                 if not left:
                     raise

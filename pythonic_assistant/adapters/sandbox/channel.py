@@ -33,14 +33,17 @@ class Channel:
 
         Raises:
             FrameError: the message is too large.
-            OSError: the other side is gone.
+            OSError: the other side is gone, and has not got the whole message.
         """
         data = frames.encode(message)
         if descriptors:
             # A fresh connection's buffer takes at least the first byte, which carries the descriptors.
             sent = socket.send_fds(self._socket, [data], list(descriptors))
             data = data[sent:]
-        await self.write(data)
+        # An empty rest is not written: who has got everything may have closed, and the kernel would tell
+        # that as a failure (EPIPE) of what has succeeded.
+        if data:
+            await self.write(data)
 
     async def write(self, data: bytes) -> None:
         """Send an encoded message, or the rest of one."""

@@ -162,7 +162,8 @@ class _Watch:
             if why["why"] == "host gone":
                 return {"event": "end", **why}
             self._keeper.drain(self._child)
-            if (successor := self._keeper.take()) is not None:
+            successor = None if why["why"] in self._around.final else self._keeper.take()
+            if successor is not None:
                 self._adopt(successor, why)
             elif why["why"] == "rollback":
                 frames.send(self._connection, {"event": "nothing kept"})
@@ -205,6 +206,7 @@ class _Watch:
     def _adopt(self, successor: Successor, why: Mapping[str, object]) -> None:
         """Put the kept state in the place of the code, of which nothing is left."""
         family.end_all({successor.pid})
+        self._around.out_of_memory()  # of those that have ended: the kernel may have chosen several
         self._keeper.forget()
         self._poll.unregister(self._code)
         os.close(self._code)

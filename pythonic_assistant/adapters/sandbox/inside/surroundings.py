@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -30,6 +30,9 @@ def _leave() -> NoReturn:
     os._exit(0)  # as pid 1 of the session: the kernel ends all others before
 
 
+_FILES = frozenset({"disk", "inodes"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """How session init measures and ends a session; by default one that is alone in its namespaces.
@@ -43,6 +46,8 @@ class Surroundings:
         wait: ends that; the code waits for it.
         out_of_memory: whether the kernel had to end a process for want of memory.
         exceeded: names another limit that is exceeded.
+        final: what `exceeded` may name that ends the session even where a state is kept. Of files: they
+            stay, and the state before would be ended in its turn.
         leave: ends every process of the session.
     """
 
@@ -54,6 +59,7 @@ class Surroundings:
     wait: Callable[[], None] = _no_wait
     out_of_memory: Callable[[], bool] = _never
     exceeded: Callable[[], str | None] = _nothing
+    final: Collection[str] = _FILES
     leave: Callable[[], NoReturn] = _leave
 
 
