@@ -14,9 +14,10 @@ from tests.sandbox.suite.arena import arena
 from tests.sandbox.suite.attack import Attack
 from tests.sandbox.suite.attacks import BY_NAME, for_tier
 from tests.sandbox.suite.layers_off import LAYERS, LayerOff
-from tests.sandbox.suite.run_attacks import GRANTED, in_tier, with_layer_off
+from tests.sandbox.suite.run_attacks import in_tier, with_layer_off
 from tests.sandbox.suite.tiers import OPENERS, missing
 from tests.sandbox.suite.trial import Trial
+from tests.sandbox.suite.way_out import way_out
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,12 +25,12 @@ _SHORT = ("seccomp", "network", "root")  # `make attack` takes off every layer, 
 
 
 def _one_of_each_group(tier: str) -> dict[str, Attack]:
-    return {attack.group: attack for attack in reversed(for_tier(tier, granted=GRANTED))}
+    return {attack.group: attack for attack in reversed(for_tier(tier))}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def trial(sandbox: NamespaceSandbox) -> AsyncIterator[Trial]:
-    async with arena(sandbox) as place:
+    async with way_out() as way, arena(sandbox, way) as place:
         yield await Trial.begin(place)
 
 
@@ -39,7 +40,7 @@ async def test_catalogue_is_whole() -> None:
     assert {name for layer in LAYERS for name in layer.bites} <= set(BY_NAME)
 
 
-@pytest.mark.parametrize("name", [attack.name for attack in for_tier("namespaces", granted=False)])
+@pytest.mark.parametrize("name", [attack.name for attack in for_tier("namespaces")])
 async def test_every_attack_is_stopped(name: str, trial: Trial) -> None:
     outcome = await trial.run(BY_NAME[name])
     assert outcome.held, outcome.trouble

@@ -39,17 +39,8 @@ if len(BY_NAME) != len(ALL):
     raise ValueError("two attacks have the same name")
 
 
-def for_tier(tier: str, *, granted: bool) -> tuple[Attack, ...]:
-    """Return the attacks that make sense in a tier on this machine.
-
-    Args:
-        tier: as `tiers` names it.
-        granted: whether sessions can be granted hosts; without that, group egress is left out.
-    """
+def for_tier(tier: str) -> tuple[Attack, ...]:
+    """Return the attacks that make sense in a tier, as `tiers` names it, on this machine."""
     return tuple(
-        attack
-        for attack in ALL
-        if tier in attack.tiers
-        and attack.machine in (None, platform.machine())
-        and (granted or attack.group != egress.GROUP)
+        attack for attack in ALL if tier in attack.tiers and attack.machine in (None, platform.machine())
     )
