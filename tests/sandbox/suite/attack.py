@@ -44,6 +44,8 @@ class Attack:
         death: words; a session whose end is told with one of them has stopped the attack.
         limits: of the session, over the default ones.
         look: body of a function that is run in the next session; returns a value if something was left there.
+        checked: body of a function that is run where checks run, after the code has done the work; returns a
+            value if the work got at what runs there.
         forged: the session's own words do not count: whatever it answers, the host must be unharmed.
         collects: its scratch folder is collected afterwards.
         seconds: what the code may take.
@@ -59,6 +61,7 @@ class Attack:
     death: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     look: str = ""
+    checked: str = ""
     forged: bool = False
     collects: bool = False
     seconds: float = 5.0

@@ -9,6 +9,7 @@ from tests.sandbox.suite.attacks import (
     artifacts,
     bombs,
     channel,
+    checks,
     egress,
     files,
     kernel,
@@ -32,6 +33,7 @@ ALL: tuple[Attack, ...] = (
     *channel.ATTACKS,
     *persistence.ATTACKS,
     *peers.ATTACKS,
+    *checks.ATTACKS,
     *egress.ATTACKS,
 )
 BY_NAME = {attack.name: attack for attack in ALL}
