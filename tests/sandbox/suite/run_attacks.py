@@ -28,6 +28,8 @@ async def in_tier(tier: str, chosen: tuple[Attack, ...]) -> AsyncIterator[Outcom
     async with AsyncExitStack() as stack:
         way = await stack.enter_async_context(way_out()) if tier in BOXED else None
         sandbox = await stack.enter_async_context(tiers.OPENERS[tier]())
+        if way is not None:
+            await way.ensure_leads_out(sandbox)
         trial = await Trial.begin(await stack.enter_async_context(arena(sandbox, way)))
         for attack in chosen:
             yield await trial.run(attack)

@@ -12,13 +12,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import get_args
 
 from pythonic_assistant.adapters.sandbox import open_sandbox
 from pythonic_assistant.adapters.sandbox.choice import Tier
 from pythonic_assistant.adapters.sandbox.inside import landlock
 from pythonic_assistant.ports import Sandbox
 
-TIERS: tuple[Tier, ...] = ("namespaces", "bwrap", "landlock")
+TIERS: tuple[Tier, ...] = tuple(tier for tier in get_args(Tier) if tier != "unsafe")
 """All that wall anything in; the first is the best."""
 
 

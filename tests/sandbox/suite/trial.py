@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,6 +118,20 @@ class Trial:
             trouble=trouble,
             seconds=time.monotonic() - began,
         )
+
+    async def run_in_one_session(self, attacks: Sequence[Attack]) -> dict[str, str]:
+        """Try attacks one after the other in a single session; return what got through, by name."""
+        wrong: dict[str, str] = {}
+        async with await self._arena.sandbox.open(inputs=self._arena.inputs) as session:
+            for attack in attacks:
+                code = programme(attack.code, self._arena.given)
+                result = await session.execute(code + "sys.stdout.flush()\n", timeout=attack.seconds)
+                _, trouble = judge(attack, result, SandboxLimits())
+                if trouble:
+                    wrong[attack.name] = trouble
+        if harm := await self._arena.harm():
+            wrong["the host"] = harm
+        return wrong
 
     async def _attack(self, attack: Attack, limits: SandboxLimits) -> tuple[bool, str]:
         place, way = self._arena, self._arena.way

@@ -14,12 +14,18 @@ from pythonic_assistant.adapters.egress.local import ProxyEgress
 from pythonic_assistant.adapters.egress.policy import Route
 from pythonic_assistant.domain.event import EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret, placeholder_of
-from pythonic_assistant.ports import Access, Egress
+from pythonic_assistant.ports import Access, Egress, Sandbox
 
 API, OTHER = "api.example.org", "other.example.net"
 REBOUND, FOREIGN = "rebound.example.org", "foreign.example.com"
 _PROXY_PORT = 3128
 _MOST = 1 << 20
+_REPORT_SECONDS = 10.0
+_HONEST = """
+import os, urllib.request
+token = 'Bearer ' + os.environ['API_TOKEN']
+urllib.request.urlopen(urllib.request.Request({url!r}, headers={{'Authorization': token}}), timeout=20).status
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,22 @@ class WayOut:
             "foreign": FOREIGN,
             "placeholder": self.secret.placeholder,
         }
+
+    async def ensure_leads_out(self, sandbox: Sandbox) -> None:
+        """Send the placeholder where it may go; without that, attacks that are stopped would prove nothing.
+
+        Raises:
+            RuntimeError: the value did not arrive there.
+            TimeoutError: it did, but was not reported.
+        """
+        async with await sandbox.open(access=self.access) as session:
+            result = await session.execute(_HONEST.format(url=f"http://{API}/honest"), timeout=30)
+        expected = f"authorization: bearer {self.secret.value}".encode()
+        if result.value != "200" or expected not in bytes(self.heard[API]).lower():
+            raise RuntimeError(f"the granted host was not reached: {result.value} {result.error[-300:]}")
+        async with asyncio.timeout(_REPORT_SECONDS):  # told when the answer has gone out, so a moment later
+            while not any(report.host == API and report.outcome == "allowed" for report in self.reports):
+                await asyncio.sleep(0.01)
 
     def harm(self) -> str:
         """Say whether the secret went astray; empty when it did not."""

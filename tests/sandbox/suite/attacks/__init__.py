@@ -7,6 +7,7 @@ import platform
 from tests.sandbox.suite.attack import Attack
 from tests.sandbox.suite.attacks import (
     artifacts,
+    bare,
     bombs,
     channel,
     checks,
@@ -35,10 +36,25 @@ ALL: tuple[Attack, ...] = (
     *peers.ATTACKS,
     *checks.ATTACKS,
     *egress.ATTACKS,
+    *bare.ATTACKS,
 )
 BY_NAME = {attack.name: attack for attack in ALL}
 if len(BY_NAME) != len(ALL):
     raise ValueError("two attacks have the same name")
+
+
+QUIET = ("files", "environ, /proc", "signals, ptrace", "namespaces", "kernel", "network", bare.GROUP)
+"""Groups of which most attacks leave their session whole."""
+
+
+def for_one_session(tier: str) -> tuple[Attack, ...]:
+    """Return those attacks that can be tried one after the other in the same session."""
+    return tuple(
+        attack
+        for attack in for_tier(tier)
+        if attack.group in QUIET
+        and not (attack.alone or attack.death or attack.forged or attack.limits or attack.look)
+    )
 
 
 def for_tier(tier: str) -> tuple[Attack, ...]:
