@@ -20,6 +20,7 @@ API, OTHER = "api.example.org", "other.example.net"
 REBOUND, FOREIGN = "rebound.example.org", "foreign.example.com"
 _PROXY_PORT = 3128
 _MOST = 1 << 20
+_TABLE = b"region,amount\nnorth,10\nsouth,20\n"
 _REPORT_SECONDS = 10.0
 _HONEST = """
 import os, urllib.request
@@ -95,7 +96,7 @@ async def way_out() -> AsyncGenerator[WayOut, None]:
     )
     heard = {API: bytearray(), OTHER: bytearray()}
     reports: list[EgressRequested] = []
-    async with _host(API, heard[API]) as api, _host(OTHER, heard[OTHER]) as other:
+    async with host(API, heard[API]) as api, host(OTHER, heard[OTHER]) as other:
         routes = (
             Route(host=API, address="127.0.0.1", port=api, tls=False),
             Route(host=OTHER, address="127.0.0.1", port=other, tls=False),
@@ -115,8 +116,8 @@ async def _inwards(_name: str, _port: int) -> Sequence[str]:
 
 
 @asynccontextmanager
-async def _host(name: str, heard: bytearray) -> AsyncGenerator[int, None]:
-    """Answer every request with the name and what came, as a careless server does."""
+async def host(name: str, heard: bytearray) -> AsyncGenerator[int, None]:
+    """Answer requests with the name and what came, as a careless server does, or with a table."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -125,6 +126,9 @@ async def _host(name: str, heard: bytearray) -> AsyncGenerator[int, None]:
             if b"/redirect" in came.partition(b"\r\n")[0]:
                 head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:80/\r\nContent-Length: 0\r\n"
                 writer.write(head + b"Connection: close\r\n\r\n")
+            elif b"/table.csv" in came.partition(b"\r\n")[0]:
+                head = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nConnection: close\r\n"
+                writer.write(head + b"Content-Length: %d\r\n\r\n" % len(_TABLE) + _TABLE)
             else:
                 body = b"reached " + name.encode() + b"\n" + came
                 head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
