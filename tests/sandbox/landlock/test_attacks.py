@@ -131,7 +131,8 @@ async def test_environment_and_descriptors_are_its_own(session: NamespaceSession
         timeout=5,
     )
     assert "PYTEST_CURRENT_TEST" not in result.value
-    assert result.value.endswith("['/dev/null', '/dev/null', 'pipe', 'pipe', 'socket'])")
+    # null twice (descriptor 0, and sys.stdin), two pipes, the control socket, and that of checkpoints
+    assert result.value.endswith("['/dev/null', '/dev/null', 'pipe', 'pipe', 'socket', 'socket'])")
 
 
 async def test_code_that_ends_its_group_does_not_end_init(zygote: ZygoteProcess) -> None:

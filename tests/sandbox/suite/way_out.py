@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,9 @@ _REPORT_SECONDS = 10.0
 _HONEST = """
 import os, urllib.request
 token = 'Bearer ' + os.environ['API_TOKEN']
-urllib.request.urlopen(urllib.request.Request({url!r}, headers={{'Authorization': token}}), timeout=20).status
+asked = urllib.request.Request({url!r}, headers={{'Authorization': token}})
+with urllib.request.urlopen(asked, timeout=20) as answer: answer.read()
+answer.status
 """
 
 
@@ -64,17 +67,18 @@ class WayOut:
         """Send the placeholder where it may go; without that, attacks that are stopped would prove nothing.
 
         Raises:
-            RuntimeError: the value did not arrive there.
-            TimeoutError: it did, but was not reported.
+            RuntimeError: the value did not arrive there, or that was not reported.
         """
         async with await sandbox.open(access=self.access) as session:
             result = await session.execute(_HONEST.format(url=f"http://{API}/honest"), timeout=30)
         expected = f"authorization: bearer {self.secret.value}".encode()
         if result.value != "200" or expected not in bytes(self.heard[API]).lower():
             raise RuntimeError(f"the granted host was not reached: {result.value} {result.error[-300:]}")
-        async with asyncio.timeout(_REPORT_SECONDS):  # told when the answer has gone out, so a moment later
-            while not any(report.host == API and report.outcome == "allowed" for report in self.reports):
-                await asyncio.sleep(0.01)
+        until = time.monotonic() + _REPORT_SECONDS  # told when the answer has gone out, so a moment later
+        while not any(report.host == API and report.outcome == "allowed" for report in self.reports):
+            if time.monotonic() > until:
+                raise RuntimeError(f"the request was reported as {self.reports}")
+            await asyncio.sleep(0.01)
 
     def harm(self) -> str:
         """Say whether the secret went astray; empty when it did not."""
