@@ -225,6 +225,15 @@ async def test_no_answer_shows_a_value_however_it_comes(world: World, path: str,
     assert b"content-encoding" not in answer.lower()
 
 
+async def test_with_a_secret_only_whole_answers_are_asked_for(world: World) -> None:
+    proxy = await world.proxy(secrets=[GITHUB])
+    await proxy.ask("/", "Range: bytes=3-9", 'If-Range: "x"', f"X-A: {MARK}")
+    await proxy.ask("/", "Range: bytes=3-9")
+    with_secret, without = world.api.heard
+    assert "range" not in with_secret and "if-range" not in with_secret
+    assert without["range"] == "bytes=3-9"
+
+
 @pytest.mark.parametrize("path", ["/secret-brotli", "/cut-gzip"])
 async def test_an_answer_that_cannot_be_searched_is_not_passed_on(world: World, path: str) -> None:
     proxy = await world.proxy(secrets=[GITHUB])

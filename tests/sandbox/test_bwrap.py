@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -17,26 +16,16 @@ import pytest_asyncio
 
 from pythonic_assistant.adapters.sandbox import connect_sandbox
 from pythonic_assistant.adapters.sandbox.bwrap import bwrap_sandbox
-from pythonic_assistant.adapters.sandbox.inside.seccomp import REFUSED
 from pythonic_assistant.adapters.sandbox.options import SandboxOptions
 from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
-from tests.sandbox import attacks
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
-_COLUMN = {"x86_64": 0, "aarch64": 1}[platform.machine()]
-_CLONE = {"x86_64": 56, "aarch64": 220}[platform.machine()]
-GROUPS = {
-    "files": attacks.FILES,
-    "processes": attacks.PROCESSES,
-    "kernel": attacks.KERNEL,
-    "network": attacks.NETWORK,
-}
 OWNER = """
 import asyncio, sys
 from pathlib import Path
@@ -97,39 +86,6 @@ async def _until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize("group", sorted(GROUPS))
-async def test_attempts_are_stopped(
-    group: str, box: NamespaceSession, boxes: OwnedSandbox, tmp_path: Path
-) -> None:
-    secret = tmp_path / "secret.txt"
-    secret.write_text("the host's secret")
-    abstract = f"pythonic-test-{os.getpid()}"
-    numbers = {name: row[_COLUMN] for name, row in REFUSED.items()} | {"clone": _CLONE}
-    got_through: dict[str, str] = {}
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as named:
-        named.bind("\0" + abstract)
-        named.listen()
-        for name, body in GROUPS[group].items():
-            filled = body.format(
-                **numbers,
-                secret=str(secret),
-                checkout=str(ROOT),
-                socket_folder=str(boxes.socket_path.parent),
-                socket_path=str(boxes.socket_path),
-                pid=os.getpid(),
-                port=listener.getsockname()[1],
-                abstract=abstract,
-            )
-            result = await box.execute(attacks.programme(filled), timeout=5)
-            assert result.outcome == "ok", f"{name}: {result.error}"
-            if not result.stdout.startswith("HELD"):
-                got_through[name] = result.stdout
-        listener.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    assert not got_through
 
 
 async def test_it_has_no_privileges_and_only_its_own_descriptors(box: NamespaceSession) -> None:

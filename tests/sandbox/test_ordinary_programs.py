@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
 from pythonic_assistant.domain.files import InputFile
+from pythonic_assistant.ports import Access
+from tests.sandbox.suite.online import online
 from tests.sandbox.suite.programmes import BY_NAME, for_tier
 from tests.sandbox.suite.run_ordinary import run
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def access() -> AsyncIterator[Access]:
+    async with online() as granted:
+        yield granted
+
+
 @pytest.mark.parametrize("name", [programme.name for _, programme in for_tier("namespaces")])
-async def test_programme(name: str, sandbox: NamespaceSandbox) -> None:
-    assert await run(sandbox, BY_NAME[name]) == ""
+async def test_programme(name: str, sandbox: NamespaceSandbox, access: Access) -> None:
+    assert await run(sandbox, BY_NAME[name], access) == ""
 
 
 async def test_table_from_an_input_to_a_picture(sandbox: NamespaceSandbox, tmp_path: Path) -> None:

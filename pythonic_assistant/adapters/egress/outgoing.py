@@ -68,7 +68,9 @@ async def prepare(
         body = _searched(body, target, vault)
         length = head.length
     secrets = await _put_in(head, target, own, swapper, buffered)
-    head.headers = [(n, v) for n, v in head.headers if n.lower() != b"accept-encoding"]
+    # A part of an answer may begin or end within a value that the host gives back.
+    unwanted = {b"accept-encoding", b"range", b"if-range"} if secrets else {b"accept-encoding"}
+    head.headers = [(n, v) for n, v in head.headers if n.lower() not in unwanted]
     head.headers.append((b"Accept-Encoding", b"identity"))  # answers are searched: see `scrub`
     return Outgoing(head=head, body=body, length=length, secrets=secrets)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import threading
 from collections.abc import Mapping, Set
@@ -81,7 +82,8 @@ def restored(answer: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ensure_name(name: str, taken: Set[str]) -> None:
-    if not name.isidentifier() or name.startswith("_"):  # such as __builtins__ of where it is restored
+    # No session saves a private name, and `__builtins__` would take Python's own away where it is restored.
+    if not name.isidentifier() or name.startswith("_") or keyword.iskeyword(name):
         raise ValueError("its name is no Python name, or a private one")
     if name in taken:
         raise ValueError("its name is given twice")

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
-import re
-import socket
-import stat
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,39 +12,22 @@ import pytest
 import pytest_asyncio
 
 from pythonic_assistant.adapters.sandbox import connect_sandbox
-from pythonic_assistant.adapters.sandbox.inside import bare_filter
-from pythonic_assistant.adapters.sandbox.inside.seccomp import REFUSED
 from pythonic_assistant.adapters.sandbox.probe import ensure_isolated
 from pythonic_assistant.adapters.sandbox.session import NamespaceSession
 from pythonic_assistant.adapters.sandbox.zygote_process import ZygoteProcess
-from tests.sandbox import attacks
+from pythonic_assistant.domain.errors import SandboxUnavailableError
+from tests.sandbox.suite.arena import arena
+from tests.sandbox.suite.attacks import for_one_session
+from tests.sandbox.suite.trial import Trial
+from tests.sandbox.suite.way_out import way_out
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-_COLUMN = {"x86_64": 0, "aarch64": 1}[platform.machine()]
-_ROWS = {
-    **REFUSED,
-    **bare_filter.REFUSED,
-    **bare_filter.REFUSED_SIGNALS,
-    "clone": (56, 220),
-    "tgkill": (234, 131),
-    "prctl": (157, 167),
-}
-_ALL = {**attacks.ALL, **attacks.BARE}
-_SHOW = "\nimport sys; sys.stdout.flush()"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def target(zygote: ZygoteProcess) -> AsyncIterator[NamespaceSession]:
     async with await connect_sandbox(zygote.socket_path).open() as made:
         yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def neighbour(zygote: ZygoteProcess) -> AsyncIterator[str]:
-    async with await connect_sandbox(zygote.socket_path).open() as made:
-        result = await made.execute("open('mine', 'w').write('x')\nimport os; os.getcwd()", timeout=5)
-        yield result.value.strip("'") + "/mine"
 
 
 @pytest.fixture(scope="module")
@@ -60,55 +39,20 @@ def victim() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def _aimed(body: str, init: str) -> str:
-    """Aim what is meant for pid 1 at the session's init."""
-    body = body.replace("/proc/1/", f"/proc/{init}/").replace("pidfd_open(1)", f"pidfd_open({init})")
-    body = re.sub(r"os\.kill\(1, ", f"os.kill({init}, ", body)
-    return body.replace("ptrace(16, 1,", f"ptrace(16, {init},").replace("16, 1, 0, 0)", f"16, {init}, 0, 0)")
+async def test_attacks_are_stopped(zygote: ZygoteProcess) -> None:
+    async with arena(connect_sandbox(zygote.socket_path)) as place:
+        chosen = for_one_session("landlock")
+        assert len(chosen) > 190
+        assert await (await Trial.begin(place)).run_in_one_session(chosen) == {}
 
 
-@pytest.mark.parametrize("name", sorted(_ALL))
-async def test_attempt_is_stopped(
-    name: str,
-    target: NamespaceSession,
-    zygote: ZygoteProcess,
-    neighbour: str,
-    victim: subprocess.Popen[bytes],
-    tmp_path: Path,
-) -> None:
-    secret = tmp_path / "secret.txt"
-    secret.write_text("the host's secret")
-    for folder in (tmp_path, *tmp_path.parents):  # nothing but the sandbox shall be in the way
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            folder.chmod(0o755)
-    abstract = f"pythonic-test-{os.getpid()}"
-    parent = (await target.execute("import os; os.getppid()", timeout=5)).value
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as named:
-        named.bind("\0" + abstract)
-        named.listen()
-        body = _aimed(_ALL[name], parent).format(
-            **{row: columns[_COLUMN] for row, columns in _ROWS.items()},
-            secret=str(secret),
-            own_file=str(secret),
-            checkout=str(Path(__file__).parents[3]),
-            socket_folder=str(zygote.socket_path.parent),
-            socket_path=str(zygote.socket_path),
-            pid=os.getpid(),
-            victim=victim.pid,
-            victim_group=os.getpgid(victim.pid),
-            neighbour=neighbour,
-            port=listener.getsockname()[1],
-            abstract=abstract,
-        )
-        result = await target.execute(attacks.programme(body) + _SHOW, timeout=5)
-        listener.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    assert result.outcome == "ok", result.error
-    assert result.stdout.startswith("HELD"), result.stdout
-    assert secret.read_text() == "the host's secret"
-    assert os.listdir(tmp_path) == ["secret.txt"]
-    assert victim.poll() is None
+async def test_a_way_out_is_refused_and_says_which_tiers_have_one(newest: ZygoteProcess) -> None:
+    sandbox = connect_sandbox(newest.socket_path)
+    async with way_out() as way:
+        with pytest.raises(SandboxUnavailableError, match="landlock cannot give a way to the network"):
+            await sandbox.open(access=way.access)
+    async with await sandbox.open() as session:
+        assert (await session.execute("1", timeout=5)).value == "1"
 
 
 async def test_self_test_passes(zygote: ZygoteProcess) -> None:
@@ -187,7 +131,8 @@ async def test_environment_and_descriptors_are_its_own(session: NamespaceSession
         timeout=5,
     )
     assert "PYTEST_CURRENT_TEST" not in result.value
-    assert result.value.endswith("['/dev/null', '/dev/null', 'pipe', 'pipe', 'socket'])")
+    # null twice (descriptor 0, and sys.stdin), two pipes, the control socket, and that of checkpoints
+    assert result.value.endswith("['/dev/null', '/dev/null', 'pipe', 'pipe', 'socket', 'socket'])")
 
 
 async def test_code_that_ends_its_group_does_not_end_init(zygote: ZygoteProcess) -> None:

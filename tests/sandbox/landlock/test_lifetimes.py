@@ -219,6 +219,19 @@ async def test_zygote_that_is_killed_is_replaced(newest: ZygoteProcess, sandbox:
         assert (await again.execute("1 + 1", timeout=5)).value == "2"
 
 
+async def test_a_zygote_for_one_user_does_not_lock_out_the_sessions_of_another(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if os.geteuid() == parent.stat().st_uid and not parent.stat().st_mode & 1:
+            parent.chmod(0o755)
+    passed = scratch.base(str(tmp_path), others_pass=True)
+    again = scratch.base(str(tmp_path), others_pass=False)
+    made, held = scratch.claim(again, others_pass=False)
+    os.close(held)
+    assert passed == again
+    assert (passed.stat().st_mode & 0o777, made.stat().st_mode & 0o777) == (0o711, 0o700)
+
+
 async def test_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     made = scratch.base(str(tmp_path), others_pass=False)
     assert made.stat().st_mode & 0o777 == 0o700

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
+from pythonic_assistant.adapters.sandbox.inside import usage
 from pythonic_assistant.adapters.sandbox.sandbox import NamespaceSandbox
 from pythonic_assistant.domain.limits import SandboxLimits
 
@@ -123,3 +127,15 @@ async def test_who_hides_its_files_is_ended(sandbox: NamespaceSandbox) -> None:
         result = await session.execute(code, timeout=15)
         # As the owner of other files, the code's chmod does nothing, and the programme cannot be run at all.
         assert "hid its open files" in result.error or "Permission denied" in result.error
+
+
+async def test_a_process_that_has_ended_is_not_taken_for_one_that_hides() -> None:
+    """An ordinary user cannot read the descriptors of a process that nobody has waited for yet."""
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert not usage._is_hidden(child.pid)
+        assert usage._is_ending(child.pid)
+        assert not usage._is_ending(os.getpid())
+    finally:
+        child.wait()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pythonic_assistant.adapters.sandbox.inside import bare_filter
 from pythonic_assistant.adapters.sandbox.inside.seccomp import REFUSED
 
 Layer = Literal[
@@ -44,7 +45,10 @@ class Attack:
         death: words; a session whose end is told with one of them has stopped the attack.
         limits: of the session, over the default ones.
         look: body of a function that is run in the next session; returns a value if something was left there.
+        checked: body of a function that is run where checks run, after the code has done the work; returns a
+            value if the work got at what runs there.
         forged: the session's own words do not count: whatever it answers, the host must be unharmed.
+        alone: it means something only in a session where nothing was tried before.
         collects: its scratch folder is collected afterwards.
         seconds: what the code may take.
     """
@@ -59,7 +63,9 @@ class Attack:
     death: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     look: str = ""
+    checked: str = ""
     forged: bool = False
+    alone: bool = False
     collects: bool = False
     seconds: float = 5.0
 
@@ -95,13 +101,20 @@ else:
     print('THROUGH', repr(got)[:300])
 """
 _COLUMN = {"x86_64": 0, "aarch64": 1}
-_OTHERS = {"clone": (56, 220), "getpid": (39, 172), "prctl": (157, 167), "socket": (41, 198)}
+_OTHERS = {
+    "clone": (56, 220),
+    "getpid": (39, 172),
+    "tgkill": (234, 131),
+    "prctl": (157, 167),
+    "socket": (41, 198),
+}
 
 
 def numbers() -> dict[str, int | None]:
     """Return this machine's numbers of the system calls that attacks name."""
     column = _COLUMN[platform.machine()]
-    return {name: row[column] for name, row in {**REFUSED, **_OTHERS}.items()}
+    rows = {**REFUSED, **bare_filter.REFUSED, **bare_filter.REFUSED_SIGNALS, **_OTHERS}
+    return {name: row[column] for name, row in rows.items()}
 
 
 def programme(body: str, given: Mapping[str, Any]) -> str:

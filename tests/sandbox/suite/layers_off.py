@@ -50,13 +50,13 @@ def mount(source, target, kind, flags, options=None):
 """
 _COUNTS_NOTHING = """
 
-def _used_bytes(*, exact=False):
+def in_pid_namespace(exact, **_disks):
     return 0
 """
 _HOSTS_FILES = """
 
-_SYSTEM = (*(path for path in _SYSTEM if not path.startswith("/etc/")), "/etc", "/var")
-_FILES = {}
+SYSTEM = (*(path for path in SYSTEM if not path.startswith("/etc/")), "/etc", "/var")
+FILES = {}
 """
 
 LAYERS: tuple[LayerOff, ...] = (
@@ -91,7 +91,7 @@ LAYERS: tuple[LayerOff, ...] = (
     LayerOff(
         layer="processes",
         # The session's init would count the memory of all processes that it sees, and those are the host's.
-        added={"syscalls.py": _HOSTS_PROCESSES, "session_init.py": _COUNTS_NOTHING},
+        added={"syscalls.py": _HOSTS_PROCESSES, "memory.py": _COUNTS_NOTHING},
         bites=("foreign processes", "processes of a peer"),
     ),
     LayerOff(

@@ -7,44 +7,39 @@ through, and no tier that the machine offers was left out.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 
+from pythonic_assistant.adapters.sandbox import zygote_sandbox
 from pythonic_assistant.domain.errors import AssistantError
 from tests.sandbox.suite import both_users, tiers
-from tests.sandbox.suite.arena import Way, arena
+from tests.sandbox.suite.arena import arena
 from tests.sandbox.suite.attack import BOXED, Attack
 from tests.sandbox.suite.attacks import BY_NAME, for_tier
 from tests.sandbox.suite.both_users import Line
 from tests.sandbox.suite.layers_off import LAYERS, LayerOff, without
 from tests.sandbox.suite.trial import Outcome, Trial
-
-GRANTED = importlib.util.find_spec("pythonic_assistant.adapters.egress.local") is not None
-"""Whether this version can grant hosts to sessions."""
+from tests.sandbox.suite.way_out import way_out
 
 
 async def in_tier(tier: str, chosen: tuple[Attack, ...]) -> AsyncIterator[Outcome]:
     """Try attacks in a tier, one after the other."""
     async with AsyncExitStack() as stack:
-        way = await stack.enter_async_context(_way_out()) if GRANTED and tier in BOXED else None
+        way = await stack.enter_async_context(way_out()) if tier in BOXED else None
         sandbox = await stack.enter_async_context(tiers.OPENERS[tier]())
+        if way is not None:
+            await way.ensure_leads_out(sandbox)
         trial = await Trial.begin(await stack.enter_async_context(arena(sandbox, way)))
         for attack in chosen:
             yield await trial.run(attack)
 
 
-def _way_out() -> AbstractAsyncContextManager[Way]:
-    from tests.sandbox.suite.way_out import way_out
-
-    return way_out()
-
-
 async def with_layer_off(layer: LayerOff) -> AsyncIterator[Outcome]:
     """Try those attacks that a layer stops, in the best tier without it."""
     with without(layer):
-        async with tiers.OPENERS["namespaces"]() as sandbox, arena(sandbox) as place:
+        # Not chosen: its self-test would refuse it.
+        async with zygote_sandbox(probe=False) as sandbox, arena(sandbox) as place:
             trial = await Trial.begin(place)
             for name in layer.bites:
                 yield await trial.run(BY_NAME[name])
@@ -65,7 +60,7 @@ async def _tier(tier: str, column: str) -> AsyncIterator[Line]:
         yield Line.not_offered(column, reason)
         return
     try:
-        async for outcome in in_tier(tier, for_tier(tier, granted=GRANTED)):
+        async for outcome in in_tier(tier, for_tier(tier)):
             yield Line(
                 column=column,
                 row=outcome.group,

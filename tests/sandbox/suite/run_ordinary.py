@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 
 from pythonic_assistant.domain.errors import AssistantError
 from pythonic_assistant.domain.execution import Execution
-from pythonic_assistant.ports import Sandbox
+from pythonic_assistant.ports import NO_ACCESS, Access, Sandbox
 from tests.sandbox.suite import both_users, tiers
 from tests.sandbox.suite.both_users import Line
+from tests.sandbox.suite.online import online
 from tests.sandbox.suite.programmes import Programme, for_tier
 
 
@@ -25,9 +26,15 @@ def wrong(programme: Programme, result: Execution) -> str:
     return f"it wrote to standard error: {result.stderr.strip()[:300]}" if result.stderr else ""
 
 
-async def run(sandbox: Sandbox, programme: Programme) -> str:
-    """Run one programme in a session of its own; say what is wrong."""
-    session = await sandbox.open()
+async def run(sandbox: Sandbox, programme: Programme, access: Access) -> str:
+    """Run one programme in a session of its own; say what is wrong.
+
+    Args:
+        sandbox: where.
+        programme: what.
+        access: of those programmes that go online.
+    """
+    session = await sandbox.open(access=access if programme.online else NO_ACCESS)
     try:
         return wrong(programme, await session.execute(programme.code, timeout=programme.seconds))
     finally:
@@ -42,11 +49,11 @@ async def results() -> AsyncIterator[Line]:
             yield Line.not_offered(column, reason)
             continue
         try:
-            async with tiers.OPENERS[tier]() as sandbox:
+            async with online() as access, tiers.OPENERS[tier]() as sandbox:
                 for group, programme in for_tier(tier):
-                    note = await run(sandbox, programme)
+                    note = await run(sandbox, programme, access)
                     yield Line(column=column, row=group, name=programme.name, good=not note, note=note)
-        except AssistantError as error:
+        except (AssistantError, RuntimeError) as error:
             yield Line(column=column, row="the tier", name=tier, good=False, note=f"skipped: {error}")
 
 

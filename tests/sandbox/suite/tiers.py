@@ -12,15 +12,25 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import get_args
 
-from pythonic_assistant.adapters.sandbox import zygote_sandbox
+from pythonic_assistant.adapters.sandbox import open_sandbox
+from pythonic_assistant.adapters.sandbox.choice import Tier
 from pythonic_assistant.adapters.sandbox.inside import landlock
 from pythonic_assistant.ports import Sandbox
 
+TIERS: tuple[Tier, ...] = tuple(tier for tier in get_args(Tier) if tier != "unsafe")
+"""All that wall anything in; the first is the best."""
+
+
+def _opener(tier: Tier) -> Callable[[], AbstractAsyncContextManager[Sandbox]]:
+    return lambda: open_sandbox(wanted=tier)
+
+
 OPENERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Sandbox]]] = {
-    "namespaces": lambda: zygote_sandbox(probe=False),
+    tier: _opener(tier) for tier in TIERS
 }
-"""How each tier is opened; the first is the best. The self-test is left out: here everything is tried."""
+"""How each tier is opened: as the product does, named, self-test included."""
 
 # In a process of its own, because there is no way back: what a session needs, done once.
 _NAMESPACES = """

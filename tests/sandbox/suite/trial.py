@@ -9,9 +9,12 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pythonic_assistant.agent.check_room import VARIABLES, CheckRoom
+from pythonic_assistant.agent.workspace import Workspace
 from pythonic_assistant.domain.errors import SandboxDiedError
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile
@@ -91,7 +94,10 @@ class Trial:
         began = time.monotonic()
         memory = _own_memory()
         try:
-            through, trouble = await self._attack(attack, SandboxLimits(**attack.limits))
+            if attack.checked:
+                through, trouble = await self._work_and_check(attack)
+            else:
+                through, trouble = await self._attack(attack, SandboxLimits(**attack.limits))
             if attack.look and not trouble:
                 through, trouble = await self._look(attack)
             if not trouble and (portrait := await _portrait(self._arena)) != self._portrait:
@@ -112,6 +118,20 @@ class Trial:
             trouble=trouble,
             seconds=time.monotonic() - began,
         )
+
+    async def run_in_one_session(self, attacks: Sequence[Attack]) -> dict[str, str]:
+        """Try attacks one after the other in a single session; return what got through, by name."""
+        wrong: dict[str, str] = {}
+        async with await self._arena.sandbox.open(inputs=self._arena.inputs) as session:
+            for attack in attacks:
+                code = programme(attack.code, self._arena.given)
+                result = await session.execute(code + "sys.stdout.flush()\n", timeout=attack.seconds)
+                _, trouble = judge(attack, result, SandboxLimits())
+                if trouble:
+                    wrong[attack.name] = trouble
+        if harm := await self._arena.harm():
+            wrong["the host"] = harm
+        return wrong
 
     async def _attack(self, attack: Attack, limits: SandboxLimits) -> tuple[bool, str]:
         place, way = self._arena, self._arena.way
@@ -138,6 +158,28 @@ class Trial:
         async with await self._arena.sandbox.open() as session:
             result = await session.execute(programme(attack.look, self._arena.given), timeout=10)
         return judge(replace(attack, forged=False, death=()), result, SandboxLimits())
+
+    async def _work_and_check(self, attack: Attack) -> tuple[bool, str]:
+        """Run the code as the work of a task, and look from where the checks of its answer run."""
+        work = programme(attack.code, self._arena.given)
+        check = programme(attack.checked, self._arena.given)
+        folder = Path(tempfile.mkdtemp(prefix="checked-"))
+        try:
+            async with (
+                asyncio.timeout(2 * attack.seconds + _HOST_SECONDS),
+                Workspace(self._arena.sandbox, inputs=self._arena.inputs) as workspace,
+            ):
+                result = await workspace.execute(work, timeout=attack.seconds)
+                through, trouble = judge(attack, result, SandboxLimits())
+                if trouble:
+                    return through, trouble
+                await workspace.collect(folder)
+                (folder / "inputs").mkdir(exist_ok=True)
+                await workspace.save(folder / VARIABLES)
+                async with CheckRoom(workspace, folder) as room:
+                    return judge(attack, await room.execute(check, timeout=attack.seconds), SandboxLimits())
+        finally:
+            shutil.rmtree(folder)
 
     async def _collected(self, session: SandboxSession) -> str:
         into = Path(tempfile.mkdtemp(prefix="collected-"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,12 +15,21 @@ from pythonic_assistant.adapters.egress.local import ProxyEgress
 from pythonic_assistant.adapters.egress.policy import Route
 from pythonic_assistant.domain.event import EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret, placeholder_of
-from pythonic_assistant.ports import Access, Egress
+from pythonic_assistant.ports import Access, Egress, Sandbox
 
 API, OTHER = "api.example.org", "other.example.net"
 REBOUND, FOREIGN = "rebound.example.org", "foreign.example.com"
 _PROXY_PORT = 3128
 _MOST = 1 << 20
+_TABLE = b"region,amount\nnorth,10\nsouth,20\n"
+_REPORT_SECONDS = 10.0
+_HONEST = """
+import os, urllib.request
+token = 'Bearer ' + os.environ['API_TOKEN']
+asked = urllib.request.Request({url!r}, headers={{'Authorization': token}})
+with urllib.request.urlopen(asked, timeout=20) as answer: answer.read()
+answer.status
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +63,23 @@ class WayOut:
             "placeholder": self.secret.placeholder,
         }
 
+    async def ensure_leads_out(self, sandbox: Sandbox) -> None:
+        """Send the placeholder where it may go; without that, attacks that are stopped would prove nothing.
+
+        Raises:
+            RuntimeError: the value did not arrive there, or that was not reported.
+        """
+        async with await sandbox.open(access=self.access) as session:
+            result = await session.execute(_HONEST.format(url=f"http://{API}/honest"), timeout=30)
+        expected = f"authorization: bearer {self.secret.value}".encode()
+        if result.value != "200" or expected not in bytes(self.heard[API]).lower():
+            raise RuntimeError(f"the granted host was not reached: {result.value} {result.error[-300:]}")
+        until = time.monotonic() + _REPORT_SECONDS  # told when the answer has gone out, so a moment later
+        while not any(report.host == API and report.outcome == "allowed" for report in self.reports):
+            if time.monotonic() > until:
+                raise RuntimeError(f"the request was reported as {self.reports}")
+            await asyncio.sleep(0.01)
+
     def harm(self) -> str:
         """Say whether the secret went astray; empty when it did not."""
         value = self.secret.value
@@ -73,7 +100,7 @@ async def way_out() -> AsyncGenerator[WayOut, None]:
     )
     heard = {API: bytearray(), OTHER: bytearray()}
     reports: list[EgressRequested] = []
-    async with _host(API, heard[API]) as api, _host(OTHER, heard[OTHER]) as other:
+    async with host(API, heard[API]) as api, host(OTHER, heard[OTHER]) as other:
         routes = (
             Route(host=API, address="127.0.0.1", port=api, tls=False),
             Route(host=OTHER, address="127.0.0.1", port=other, tls=False),
@@ -93,8 +120,8 @@ async def _inwards(_name: str, _port: int) -> Sequence[str]:
 
 
 @asynccontextmanager
-async def _host(name: str, heard: bytearray) -> AsyncGenerator[int, None]:
-    """Answer every request with the name and what came, as a careless server does."""
+async def host(name: str, heard: bytearray) -> AsyncGenerator[int, None]:
+    """Answer requests with the name and what came, as a careless server does, or with a table."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -103,6 +130,9 @@ async def _host(name: str, heard: bytearray) -> AsyncGenerator[int, None]:
             if b"/redirect" in came.partition(b"\r\n")[0]:
                 head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:80/\r\nContent-Length: 0\r\n"
                 writer.write(head + b"Connection: close\r\n\r\n")
+            elif b"/table.csv" in came.partition(b"\r\n")[0]:
+                head = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nConnection: close\r\n"
+                writer.write(head + b"Content-Length: %d\r\n\r\n" % len(_TABLE) + _TABLE)
             else:
                 body = b"reached " + name.encode() + b"\n" + came
                 head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"

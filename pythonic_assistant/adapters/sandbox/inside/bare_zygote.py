@@ -60,7 +60,9 @@ def main(given: Mapping[str, Any]) -> NoReturn:
         stage = "landlock"
         known = _landlock(settings, slots) if walled else 0
         stage = "scratch"
-        folder, held = scratch.claim(scratch.base(settings.scratch, others_pass=slots is not None))
+        others_pass = slots is not None
+        below = scratch.base(settings.scratch, others_pass=others_pass)
+        folder, held = scratch.claim(below, others_pass=others_pass)
         inner, outer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         lifeline, kept = os.pipe()
         child = os.fork()

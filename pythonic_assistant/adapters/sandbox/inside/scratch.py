@@ -35,7 +35,8 @@ def base(below: str, *, others_pass: bool) -> Path:
         raise ScratchError(f"{folder} cannot be made ({error.strerror})") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != me or found.st_mode & 0o022:
         raise ScratchError(f"{folder} belongs to somebody else, or others may write in it: remove it")
-    folder.chmod(0o711 if others_pass else 0o700)
+    # Never closed again: another zygote of this user may hold sessions below whose users pass through.
+    folder.chmod(0o711 if others_pass or found.st_mode & stat.S_IXOTH else 0o700)
     if others_pass:
         for parent in folder.parents:
             if not parent.stat().st_mode & stat.S_IXOTH:
@@ -46,8 +47,12 @@ def base(below: str, *, others_pass: bool) -> Path:
     return folder
 
 
-def claim(folder: Path) -> tuple[Path, int]:
+def claim(folder: Path, *, others_pass: bool) -> tuple[Path, int]:
     """Make a folder for one zygote, and remove those of zygotes that have ended without doing so.
+
+    Args:
+        folder: of `base`.
+        others_pass: whether users of sessions must be able to pass through.
 
     Returns:
         The folder, and a descriptor that must stay open as long as it is in use.
@@ -61,7 +66,7 @@ def claim(folder: Path) -> tuple[Path, int]:
             remove(left)
         made = folder / secrets.token_hex(6)
         made.mkdir()
-        made.chmod(folder.stat().st_mode & 0o777)
+        made.chmod(0o711 if others_pass else 0o700)
         held = _take(made)
     if held is None:
         raise ScratchError(f"{made} was taken by somebody else")

@@ -147,11 +147,14 @@ def setup_of(request: Mapping[str, Any], places: Mapping[str, str]) -> repl.Setu
         places: variables that say where things are here. Programs keep their state at home, and a folder
             that is only shown takes none.
     """
+    shown = request["folder"] is not None
+    # What others left in a folder that is only shown is not imported by processes of the code either.
+    apart = {"PYTHONSAFEPATH": "1"} if shown else {}
     return repl.Setup(
         seed=request["seed"],
-        environment={**places, **request["environment"]},
+        environment={**places, **apart, **request["environment"]},
         tools=request["tools"],
-        shown=request["folder"] is not None,
+        shown=shown,
     )
 
 

@@ -16,6 +16,7 @@ from . import memory
 
 _BLOCK = 512  # st_blocks, stat(2)
 _REST = 10  # pauses of the disk's count, as multiples of the time that it takes
+_EXITING = 0x4  # PF_EXITING, include/linux/sched.h; in the field "flags" of proc_pid_stat(5)
 _OWN_PROCESSES = 2  # init and REPL come on top of the limit
 
 
@@ -84,7 +85,7 @@ class Usage:
             used += _deleted_mappings(process, self._folders, counted)
         if used > most_bytes:
             return "disk"
-        # A process that is just starting or ending cannot be read either: only the second time counts.
+        # A process that is just starting cannot be read either: only the second time counts.
         hidden = {process for process in processes if _is_hidden(process)}
         lasting, self._hidden = self._hidden & hidden, hidden
         return "hidden" if lasting else None
@@ -167,7 +168,24 @@ def _is_hidden(process: int) -> bool:
     try:
         os.listdir(f"/proc/{process}/fd")  # noqa: PTH208
     except PermissionError:
-        return True
+        return not _is_ending(process)
     except OSError:
         return False
     return False
+
+
+def _is_ending(process: int) -> bool:
+    """Whether all threads are on their way out: such a process cannot be read, and is about to let go.
+
+    All, because a process whose first thread has ended goes on with the others.
+    """
+    try:
+        for thread in os.listdir(f"/proc/{process}/task"):  # noqa: PTH208
+            line = Path(f"/proc/{process}/task/{thread}/stat").read_text()
+            if not int(line.rpartition(")")[2].split()[6]) & _EXITING:
+                return False
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

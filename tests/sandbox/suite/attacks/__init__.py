@@ -7,8 +7,10 @@ import platform
 from tests.sandbox.suite.attack import Attack
 from tests.sandbox.suite.attacks import (
     artifacts,
+    bare,
     bombs,
     channel,
+    checks,
     egress,
     files,
     kernel,
@@ -32,24 +34,31 @@ ALL: tuple[Attack, ...] = (
     *channel.ATTACKS,
     *persistence.ATTACKS,
     *peers.ATTACKS,
+    *checks.ATTACKS,
     *egress.ATTACKS,
+    *bare.ATTACKS,
 )
 BY_NAME = {attack.name: attack for attack in ALL}
 if len(BY_NAME) != len(ALL):
     raise ValueError("two attacks have the same name")
 
 
-def for_tier(tier: str, *, granted: bool) -> tuple[Attack, ...]:
-    """Return the attacks that make sense in a tier on this machine.
+QUIET = ("files", "environ, /proc", "signals, ptrace", "namespaces", "kernel", "network", bare.GROUP)
+"""Groups of which most attacks leave their session whole."""
 
-    Args:
-        tier: as `tiers` names it.
-        granted: whether sessions can be granted hosts; without that, group egress is left out.
-    """
+
+def for_one_session(tier: str) -> tuple[Attack, ...]:
+    """Return those attacks that can be tried one after the other in the same session."""
     return tuple(
         attack
-        for attack in ALL
-        if tier in attack.tiers
-        and attack.machine in (None, platform.machine())
-        and (granted or attack.group != egress.GROUP)
+        for attack in for_tier(tier)
+        if attack.group in QUIET
+        and not (attack.alone or attack.death or attack.forged or attack.limits or attack.look)
+    )
+
+
+def for_tier(tier: str) -> tuple[Attack, ...]:
+    """Return the attacks that make sense in a tier, as `tiers` names it, on this machine."""
+    return tuple(
+        attack for attack in ALL if tier in attack.tiers and attack.machine in (None, platform.machine())
     )

@@ -79,6 +79,7 @@ ATTACKS = (
         "raise OSError('pipes, sockets and the null device')",
         "a descriptor of the host came along",
         "host",
+        alone=True,
     ),
     _attack(
         "writing the input",
