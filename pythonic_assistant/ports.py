@@ -274,6 +274,7 @@ class Sandbox(Protocol):
             access: what it may reach beyond itself.
             folder: a folder of the host that is the current folder instead, seen read-only, `inputs/`
                 included: for code that shall only look. It must hold a folder `inputs` when there are any.
+                Nothing is imported from it: whoever filled it shall not run in this session.
 
         Raises:
             SandboxUnavailableError: this host cannot isolate code, or its tier cannot give this access.

@@ -56,7 +56,8 @@ class PlainSession:
         self.ran: list[str] = []
         self.restored: tuple[str, ...] = ()
         self.forget_checkpoints = False
-        self.path = ["", *sys.path]  # as the sandbox has it: code may import what it wrote
+        # As the sandbox has it: code may import what it wrote, and nothing from a folder that is only shown.
+        self.path = list(sys.path) if read_only else ["", *sys.path]
         self._before: dict[str, Any] | None = None
 
     async def execute(

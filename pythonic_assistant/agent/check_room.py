@@ -17,16 +17,6 @@ from pythonic_assistant.ports import SandboxSession
 VARIABLES = ".variables"
 """The folder that `SandboxSession.restore` reads."""
 
-# PYTHONSAFEPATH: the same for interpreters that a check starts (docs.python.org/3/using/cmdline.html).
-_NO_MODULES_OF_THE_WORK = (
-    "import os, sys\n"
-    "os.environ['PYTHONSAFEPATH'] = '1'\n"
-    "sys.path[:] = [place for place in sys.path if os.path.realpath(place or '.') != os.getcwd()]\n"
-    "del os, sys\n"
-)
-"""A file that the work left must not be imported in place of a library."""
-_PREPARE_SECONDS = 30.0
-
 
 class CheckRoom:
     """The session of one round of checks; it is opened with the first."""
@@ -60,17 +50,10 @@ class CheckRoom:
     async def _enter(self) -> SandboxSession:
         session = await self._workspace.open_beside(self._folder)
         try:
-            ready = await session.execute(_NO_MODULES_OF_THE_WORK, timeout=_PREPARE_SECONDS)
-            if ready.outcome == "ok":
-                await (
-                    session.restore()
-                )  # last: reading imports libraries, and one of them may come from the work
+            await session.restore()
         except BaseException:
             await session.close()
             raise
-        if ready.outcome != "ok":
-            await session.close()
-            raise SandboxDiedError(f"it could not be prepared: {ready.error}")
         return session
 
     async def _leave(self) -> None:
