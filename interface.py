@@ -9,7 +9,7 @@ from __future__ import annotations
 import streamlit as st
 
 from live.runtime import ROOT
-from pages import banner, chat, sidebar, sign_in, visit
+from pages import banner, chat, secrets, sidebar, sign_in, visit
 
 # A picture of our own: Streamlit would load an icon by name from another host.
 st.set_page_config(
@@ -24,6 +24,7 @@ def show() -> None:
         sign_in.show()
         return
     with visit.calmly():
+        secrets.keep_open(visit.person())
         banner.show(visit.person().feed)
         sidebar.show()
         chat.show()

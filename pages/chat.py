@@ -89,7 +89,10 @@ def _choose(person: Person, thread_id: str | None) -> AssistantRow:
         of_thread = next((t.assistant_id for t in threads if t.id == thread_id), None)
         preferred = of_thread or (ASSISTANT_ID if person.feed.model_configured() else DEMO_ID)
         st.session_state["assistant"] = preferred if preferred in assistants else next(iter(assistants))
-    with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with (
+        st.bottom,
+        st.container(horizontal=True, vertical_alignment="center", gap="small", key="next-task"),
+    ):
         chosen = st.selectbox(
             "Assistant",
             list(assistants),
