@@ -505,6 +505,11 @@ async def test_a_worker_without_a_sandbox_is_warned_of_and_its_results_are_marke
     assert red > green
     await page.set_viewport_size({"width": 390, "height": 844})
     await expect(banner).to_be_in_viewport()
+    assistant = await page.get_by_role("combobox", name="Assistant").bounding_box()
+    reach = await page.get_by_role("button", name="No internet").bounding_box()
+    assert assistant is not None
+    assert reach is not None
+    assert abs(assistant["y"] - reach["y"]) < reach["height"], "they stand on one line"
     await expect(page.get_by_test_id("stChatInputTextArea")).to_be_in_viewport()
     await unsafe.close()
     await expect(banner).to_have_count(0, timeout=WAIT)
