@@ -25,9 +25,11 @@ def show() -> None:
         return
     with visit.calmly():
         secrets.keep_open(visit.person())
-        banner.show(visit.person().feed)
+        feed = visit.person().feed
+        seen = feed.latest()  # before anything is read: the banner would miss a worker that comes meanwhile
+        banner.show(feed)
         sidebar.show()
-        chat.show()
+        chat.show(seen)
 
 
 st.navigation([st.Page(show, title="Pythonic Assistant", default=True)], position="hidden").run()

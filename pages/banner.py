@@ -28,8 +28,7 @@ def show(feed: Feed) -> None:
                 worker.sandbox_note or "Its log and the address /readyz say why."
             )
             st.warning(
-                f"**The worker on {plain(worker.host)} takes no tasks:** it cannot isolate code.  \n"
-                f"{plain(sentence)}",
+                f"**The worker on {plain(worker.host)} takes no tasks.**  \n{plain(sentence)}",
                 icon=":material/gpp_maybe:",
             )
             if details:

@@ -38,7 +38,7 @@ from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.settings import Settings, load_settings
 from pythonic_assistant.wire import ModelConfig
 from worker.access import Means
-from worker.app import Readiness, create_app
+from worker.app import UNAVAILABLE, Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.engine import Engine
@@ -162,7 +162,7 @@ class Worker:
                     watching.cancel()
         except SandboxUnavailableError as error:
             # Nothing is claimed without isolation: others may have it. Presence and /readyz say why.
-            self.sandbox_tier, self.sandbox_problem = "unavailable", str(error)
+            self.sandbox_tier, self.sandbox_problem = UNAVAILABLE, str(error)
             log.error("no sandbox", extra={"action": "sandbox_unavailable", "reason": str(error)})  # noqa: TRY400
             async with asyncio.TaskGroup() as group:
                 seen = group.create_task(only_be_seen(self.config, self._seen()), name="presence")

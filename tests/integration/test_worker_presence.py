@@ -70,8 +70,11 @@ async def test_a_worker_without_a_sandbox_is_seen_with_the_reason_until_it_ends(
         assert "Do ONE of these" in worker.sandbox_note
         async with httpx.AsyncClient(trust_env=False) as client:
             ready = await client.get(f"http://127.0.0.1:{port}/readyz")
+            started = await client.get(f"http://127.0.0.1:{port}/startedz")
         assert ready.status_code == 503
-        assert worker.sandbox_note in ready.json()["problems"]
+        assert ready.json()["problems"] == [worker.sandbox_note]
+        assert started.status_code == 200, "whoever starts it has nothing to wait for"
+        assert started.text == f"The worker takes no tasks: {worker.sandbox_note}"
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 20) == 0
         async with asyncio.timeout(20):
