@@ -70,6 +70,10 @@ class Feed:
         """The number of a channel's latest change; 0 when there was none."""
         return self._numbers.get(channel, 0)
 
+    def latest(self) -> int:
+        """The number of the latest change of any channel: whatever is read from now on holds it."""
+        return max(self.numbers().values(), default=0)
+
     def numbers(self) -> Mapping[str, int]:
         """The numbers of all channels that ever changed."""
         return dict(self._numbers)

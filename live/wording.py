@@ -172,6 +172,16 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", line)
 
 
+def literal(text: str) -> str:
+    """Text as Markdown that shows it as code on one line; nothing at all for blank text."""
+    line = " ".join(text.split())
+    if not line:
+        return ""
+    # CommonMark 6.1: the fence is longer than any row of backticks inside; a blank at each end is dropped.
+    fence = "`" * (max((len(row) for row in re.findall(r"`+", line)), default=0) + 1)
+    return f"{fence} {line} {fence}"
+
+
 # An image whose address is not one of our own: opening the answer would tell that address who reads it.
 _IMAGE = re.compile(r"!\[([^\]]*)\]\s*(?:\(\s*<?([^)\s>]*)>?[^)]*\)|\[([^\]]*)\])")
 _MONEY = re.compile(r"(?<![\\$])\$(?=\d)")

@@ -38,7 +38,6 @@ def show(thread_id: str | None, assistant: AssistantRow) -> None:
             words[0].upper() + words[1:] + (" · own limits" if limits() else ""),
             icon=":material/public:" if own or assistant.hosts else ":material/public_off:",
             key="access",
-            help="What code of this thread may reach",
         ):
             _hosts(person, thread_id, own, assistant)
             _secrets(person, (*own, *assistant.hosts))
@@ -108,10 +107,11 @@ def _hosts(person: Person, thread_id: str | None, own: tuple[str, ...], assistan
             with st.container(horizontal=True, wrap=False, gap="small", vertical_alignment="center"):
                 st.markdown(plain(host), width="stretch")
                 st.button(
-                    "Forbid",
+                    f"Forbid {plain(host)}",  # read out; to the eye the icon and the hint say it
                     key=f"forbid-{host}",
                     type="tertiary",
-                    help=f"Forbid {plain(host)}",
+                    icon=":material/close:",
+                    help="Forbid",
                     on_click=_forbid,
                     args=(person, thread_id, others),
                 )
@@ -185,6 +185,8 @@ def _usable(secret: SecretRow, hosts: tuple[str, ...]) -> str:
 
 def _limits(assistant: AssistantRow) -> None:
     with st.expander("Limits for the next task", expanded=bool(limits()), type="compact"):
+        if st.session_state.get(_LIMITS_PROBLEM):
+            st.warning(plain(st.session_state[_LIMITS_PROBLEM]), icon=":material/info:")
         for field in FIELDS:
             st.number_input(
                 f"{field.label} ({field.unit})",
@@ -195,8 +197,6 @@ def _limits(assistant: AssistantRow) -> None:
                 on_change=_take_limits,
                 width=220,
             )
-        if st.session_state.get(_LIMITS_PROBLEM):
-            st.warning(plain(st.session_state[_LIMITS_PROBLEM]), icon=":material/info:")
         small("Empty is as usual. The worker may set lower ones.")
 
 

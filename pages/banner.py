@@ -14,10 +14,12 @@ def show(feed: Feed) -> None:
     unsafe = sorted({worker.host for worker in feed.workers if worker.sandbox == UNSAFE})
     if unsafe:
         # At the bottom, above the input, where it stays in sight however long the thread is.
+        hosts = ", ".join(plain(host) for host in unsafe)
         with st.bottom:
             st.error(
-                f"**No sandbox:** on {', '.join(plain(host) for host in unsafe)} code runs without isolation "
-                "and can read and change whatever that worker can. Set `PYTHONIC_SANDBOX=auto` to end this.",
+                f"**No sandbox** on {hosts}: code runs without isolation. "
+                "It can read and change whatever that worker can, and reaches every site. "
+                "Set `PYTHONIC_SANDBOX=auto` to end this.",
                 icon=":material/gpp_bad:",
             )
     if feed.workers and not feed.can_run():
@@ -26,8 +28,7 @@ def show(feed: Feed) -> None:
                 worker.sandbox_note or "Its log and the address /readyz say why."
             )
             st.warning(
-                f"**The worker on {plain(worker.host)} takes no tasks:** it cannot isolate code.  \n"
-                f"{plain(sentence)}",
+                f"**The worker on {plain(worker.host)} takes no tasks.**  \n{plain(sentence)}",
                 icon=":material/gpp_maybe:",
             )
             if details:

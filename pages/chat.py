@@ -28,13 +28,16 @@ _MOST_PROMPT = 20_000  # characters; the table of tasks takes no more
 _SENT, _REFUSAL = "sent", "refusal"
 
 
-def show() -> None:
-    """Draw the conversation of the address, or an empty one."""
+def show(seen: int) -> None:
+    """Draw the conversation of the address, or an empty one.
+
+    Args:
+        seen: the number of the feed's latest change before the page began to be drawn.
+    """
     person = visit.person()
     feed = person.feed
     thread_id, focus = _asked_for(person)
     channels = [STATUS] + ([f"thread:{thread_id}"] if thread_id else [])
-    seen = max(feed.number(channel) for channel in channels)
     with st.container(horizontal=True, gap=None):
         front.watch("watch-page", channels, seen)
         front.announcer(on_unsent=_unsent, gone=int(st.session_state.get("gone", 0)))
@@ -89,7 +92,10 @@ def _choose(person: Person, thread_id: str | None) -> AssistantRow:
         of_thread = next((t.assistant_id for t in threads if t.id == thread_id), None)
         preferred = of_thread or (ASSISTANT_ID if person.feed.model_configured() else DEMO_ID)
         st.session_state["assistant"] = preferred if preferred in assistants else next(iter(assistants))
-    with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with (
+        st.bottom,
+        st.container(horizontal=True, vertical_alignment="center", gap="small", key="next-task"),
+    ):
         chosen = st.selectbox(
             "Assistant",
             list(assistants),

@@ -21,6 +21,7 @@ from pythonic_assistant.domain.errors import AssistantError
 _SHOWN_ANSWER = 12_000
 _SHOWN_ARTIFACTS = 12
 _SHOWN_REFUSALS = 3
+_SHOWN_HOSTS = 5  # for one reason
 _TABLE_TYPES = frozenset({"text/csv", "text/tab-separated-values"})
 _TABLE_ENDINGS = (".csv", ".tsv")
 
@@ -89,17 +90,27 @@ def _refusals(person: Person, row: TaskRow) -> None:
     visit.wait_for(person.tell(row.id))
     view = person.feed.task(row.id)
     requests = tell(view.events).outside.requests if view is not None else []
-    reasons = {one.host: one.reason for one in requests if one.outcome == "refused" and not one.summary}
-    if not reasons:
+    hosts: dict[str, list[str]] = {}  # by the reason, which many may share
+    for one in requests:
+        if one.outcome == "refused" and not one.summary and one.host not in hosts.setdefault(one.reason, []):
+            hosts[one.reason].append(one.host)
+    if not hosts:
         return
     lines = [
-        f"**{plain(host)}** {plain(short(why, 300))}" for host, why in list(reasons.items())[:_SHOWN_REFUSALS]
+        f"{_first_names(names)} {plain(short(why, 300))}"
+        for why, names in list(hosts.items())[:_SHOWN_REFUSALS]
     ]
-    if len(reasons) > _SHOWN_REFUSALS:
-        lines.append(f"and {len(reasons) - _SHOWN_REFUSALS:,} more")
+    if len(hosts) > _SHOWN_REFUSALS:
+        lines.append(f"and {sum(map(len, list(hosts.values())[_SHOWN_REFUSALS:])):,} more")
     st.warning(
         "Code asked for sites that were refused:  \n" + "  \n".join(lines), icon=":material/gpp_maybe:"
     )
+
+
+def _first_names(hosts: Sequence[str]) -> str:
+    names = ", ".join(f"**{plain(host)}**" for host in hosts[:_SHOWN_HOSTS])
+    more = len(hosts) - _SHOWN_HOSTS
+    return names + (f" and {more:,} more" if more > 0 else "") + ":"
 
 
 def _refuted_answer(person: Person, row: TaskRow) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from live.outside import Kept, Outside, Request, ToolUse, alike
-from live.wording import counted, duration, plain, short, size
+from live.wording import counted, duration, literal, plain, short, size
 from pages.text import cut_code, offer_all, wants_all
 
 _FIRST_LINES = 8  # what is refused comes first, so it is among them
@@ -93,9 +93,10 @@ def _tool(key: str, use: ToolUse) -> None:
         "refused": ":red[:material/block: refused]",
     }.get(use.outcome, ":red[:material/close: failed]")
     brief = len(use.arguments) <= _SHORT_ARGUMENTS
-    arguments = f" {plain(use.arguments)}" if brief else ""
+    arguments = f" {literal(use.arguments)}" if brief else ""
+    took = f" :small[:gray[· {duration(use.seconds)}]]" if use.outcome != "refused" else ""
     st.markdown(
-        f"{mark} **{plain(use.tool)}**{arguments} :small[:gray[· {duration(use.seconds)}]]"
+        f"{mark} **{plain(use.tool)}**{arguments}{took}"
         + (f"  \n{plain(short(use.detail, _REASON))}" if use.detail else "")
     )
     if not brief:

@@ -20,16 +20,28 @@ logger = logging.getLogger(__name__)
 
 _NAME, _HOSTS, _VALUE, _RAW = "secret_name", "secret_hosts", "secret_value", "secret_raw"
 _REPLACED, _REMOVED, _SAID, _WRONG = "secret_replaced", "secret_removed", "secret_said", "secret_wrong"
+_OPEN = "secrets_open"
 
 
 def show(person: Person) -> None:
     """Open the dialog, in its first state."""
-    for name in (_NAME, _HOSTS, _VALUE, _RAW, _REPLACED, _REMOVED, _SAID, _WRONG):
-        st.session_state.pop(name, None)
+    _close()
+    st.session_state[_OPEN] = True
     _dialog(person)
 
 
-@st.dialog("Secrets", width="medium", icon=":material/key:", on_dismiss="rerun")
+def keep_open(person: Person) -> None:
+    """Draw the dialog again when the whole page is, which may be at any moment: what is typed has to stay."""
+    if st.session_state.get(_OPEN):
+        _dialog(person)
+
+
+def _close() -> None:
+    for name in (_OPEN, _NAME, _HOSTS, _VALUE, _RAW, _REPLACED, _REMOVED, _SAID, _WRONG):
+        st.session_state.pop(name, None)
+
+
+@st.dialog("Secrets", width="medium", icon=":material/key:", on_dismiss=_close)
 def _dialog(person: Person) -> None:
     with visit.calmly():
         secrets = visit.wait_for(person.secret_desk.secrets())
@@ -59,27 +71,29 @@ def _examples() -> None:
 def _secret(person: Person, secret: SecretRow) -> None:
     used = f"last used {ago(secret.last_used_at, datetime.now(UTC))}" if secret.last_used_at else "never used"
     with st.container(border=True, gap="xsmall", key=f"secret-card-{secret.id}"):
-        st.markdown(f"**{plain(secret.name)}**")
-        small(f"For {', '.join(plain(host) for host in secret.hosts)} · {used}")
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            if secret.raw:
-                st.badge("code sees the value", icon=":material/warning:", color="orange")
+        with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small"):
+            st.markdown(f"**{plain(secret.name)}**", width="stretch")
             st.button(
-                "Replace",
+                f"Replace {plain(secret.name)}",  # read out; to the eye the icon and the hint say it
                 key=f"replace-{secret.id}",
                 type="tertiary",
-                help=f"Enter another value for {plain(secret.name)}",
+                icon=":material/edit:",
+                help="Replace",
                 on_click=_replace,
                 args=(secret,),
             )
             st.button(
-                "Remove",
+                f"Remove {plain(secret.name)}",
                 key=f"remove-{secret.id}",
                 type="tertiary",
-                help=f"Remove {plain(secret.name)}",
+                icon=":material/delete:",
+                help="Remove",
                 on_click=_ask_to_remove,
                 args=(secret.id,),
             )
+        small(f"For {', '.join(plain(host) for host in secret.hosts)} · {used}")
+        if secret.raw:
+            st.badge("code sees the value", icon=":material/warning:", color="orange")
         if st.session_state.get(_REMOVED) == secret.id:
             _remove(person, secret)
 
@@ -141,7 +155,7 @@ def _save(person: Person, known: tuple[str, ...]) -> None:
     name = replaced or str(st.session_state.get(_NAME) or "").strip()
     wrong = ""
     if not replaced and name in known:
-        wrong = f"There is a secret {name} already: choose Replace beside it."
+        wrong = f"There is a secret {name} already: replace it with the pencil beside it."
     elif not value:
         wrong = "Enter the value."
     else:

@@ -21,7 +21,7 @@ from supervisor.environments import Access
 from supervisor.guarding import Guarding
 from supervisor.log_file import shorten
 from supervisor.ports import HOST, require_free
-from supervisor.readiness import until_answers
+from supervisor.readiness import until_answers, until_started
 from supervisor.state import StateFolder
 from supervisor.terminal import Terminal
 
@@ -45,7 +45,7 @@ class Programmes:
 
     Attributes:
         database: announces itself with one line of JSON; `--state` and `--port` are added.
-        worker: answers `/readyz` on the API port.
+        worker: answers `/startedz` on the API port.
         page: answers `/` on the page port.
         folder: the working folder of all.
     """
@@ -217,7 +217,7 @@ class Stack:
             self._programmes.worker,
             environments.of_worker(self._environ, self._settings, access),
             folder,
-            probe=partial(until_answers, self._settings.api_port, "/readyz"),
+            probe=partial(until_started, self._settings.api_port, "/startedz", self._terminal.happening),
             start_seconds=START_SECONDS,
             stop_seconds=WORKER_STOP_SECONDS,
         )

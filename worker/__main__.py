@@ -38,12 +38,13 @@ from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.settings import Settings, load_settings
 from pythonic_assistant.wire import ModelConfig
 from worker.access import Means
-from worker.app import Readiness, create_app
+from worker.app import UNAVAILABLE, Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.engine import Engine
 from worker.identity import identity
 from worker.logs import log_to_stderr
+from worker.presence import only_be_seen, presence_of
 from worker.publishing import publish
 from worker.runner import SpareRunner
 
@@ -127,9 +128,12 @@ class Worker:
             "labels": list(self.config.labels),
             "model": self.config.model.model if self.config.model else None,
             "sandbox": self.sandbox_tier,
-            "sandbox_note": self.sandbox_note,
+            "sandbox_note": self.sandbox_note or self.sandbox_problem,
             "started_at": self.started_at.isoformat(),
         }
+
+    def _seen(self) -> Subscription:
+        return presence_of(self.id, self.presence)
 
     async def work(self, stopped: asyncio.Event) -> None:
         """Claim and run tasks until `stopped`, then give back what is unfinished."""
@@ -157,10 +161,13 @@ class Worker:
                     await self._serve(runners, broker, socket_path, folder, stopped)
                     watching.cancel()
         except SandboxUnavailableError as error:
-            # Without isolation no task is claimed: another worker may be able to, and `/readyz` says why.
-            self.sandbox_tier, self.sandbox_problem = "unavailable", str(error)
+            # Nothing is claimed without isolation: others may have it. Presence and /readyz say why.
+            self.sandbox_tier, self.sandbox_problem = UNAVAILABLE, str(error)
             log.error("no sandbox", extra={"action": "sandbox_unavailable", "reason": str(error)})  # noqa: TRY400
-            await stopped.wait()
+            async with asyncio.TaskGroup() as group:
+                seen = group.create_task(only_be_seen(self.config, self._seen()), name="presence")
+                await stopped.wait()
+                seen.cancel()
         finally:
             await runners.close()
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -207,7 +214,7 @@ class Worker:
             key=self.config.supabase_key,
             subscriptions=(
                 Subscription(topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel}),
-                Subscription(topic="workers", track=self.presence, presence_key=str(self.id)),
+                self._seen(),
             ),
             on_up=_set_realtime(engine, up=True),
             on_down=_set_realtime(engine, up=False),

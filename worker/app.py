@@ -10,6 +10,8 @@ from quart import Quart, request
 
 from worker.engine import Engine
 
+UNAVAILABLE = "unavailable"
+"""In place of a tier, when no code can be isolated."""
 OWN_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -55,7 +57,8 @@ def create_app(look: Callable[[], Readiness]) -> Quart:
         state = look()
         problems: list[str] = []
         if state.engine is None:
-            problems.append("The worker is starting.")
+            if state.sandbox != UNAVAILABLE:
+                problems.append("The worker is starting.")
         else:
             if not state.engine.condition.database:
                 problems.append("Supabase does not answer.")
@@ -76,5 +79,15 @@ def create_app(look: Callable[[], Readiness]) -> Quart:
                 {"task_id": fence.task_id, "attempt": fence.attempt} for fence in state.engine.running
             ]
         return body, 200 if not problems else 503
+
+    @app.get("/startedz")
+    async def startedz() -> tuple[str, int, dict[str, str]]:  # pyright: ignore[reportUnusedFunction]
+        """200 when there is nothing more to wait for: ready, or, with the reason, never without a change."""
+        state = look()
+        engine = state.engine
+        missing = state.sandbox == UNAVAILABLE
+        ready = engine is not None and engine.condition.database and not state.sandbox_problem
+        words = f"The worker takes no tasks: {state.sandbox_problem}" if missing else ""
+        return words, 200 if ready or missing else 503, {"Content-Type": "text/plain; charset=utf-8"}
 
     return app

@@ -35,7 +35,11 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--model", help="a model other than the configured one; scripted-demo for the demo")
     ask.add_argument("--out", type=Path, metavar="FOLDER", help="where artifacts go (default: task-<id>)")
     ask.add_argument(
-        "--allow", action="append", default=[], metavar="HOST", help="a host that its code may reach"
+        "--allow",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a host that its code may reach; again for another",
     )
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
@@ -43,24 +47,30 @@ def parser() -> argparse.ArgumentParser:
     cancel.add_argument("task", type=int, help="its number")
 
     secrets = commands.add_parser("secrets", help="what code may use without seeing it")
-    doing = secrets.add_subparsers(dest="doing", required=True, metavar="what")
+    doing = secrets.add_subparsers(dest="doing", required=True, metavar="list|set|remove")
     listing = doing.add_parser("list", help="show names, hosts and last use")
     setting = doing.add_parser("set", help="add or replace one; its value is asked for, or read from stdin")
     setting.add_argument("name", help="of the environment variable, such as GITHUB_TOKEN")
     setting.add_argument(
-        "--host", action="append", required=True, metavar="HOST", help="a host that gets the value"
+        "--host",
+        action="append",
+        required=True,
+        metavar="HOST",
+        help="a host that gets the value; again for another",
     )
     setting.add_argument("--raw", action="store_true", help="code gets the value itself, not a placeholder")
     removing = doing.add_parser("remove", help="remove one")
-    removing.add_argument("name")
+    removing.add_argument("name", help="as `secrets list` shows it")
     for each in (listing, setting, removing):
         each.add_argument("--json", action="store_true", help="print JSON instead of text")
 
     commands.add_parser("doctor", help="look at each part, its version and its state")
     sandbox = commands.add_parser("sandbox", help="what generated code finds in its sandbox")
-    parts = sandbox.add_subparsers(dest="part", required=True, metavar="part")
-    packages = parts.add_parser("packages", help="packages beside those of this installation")
-    actions = packages.add_subparsers(dest="action", required=True, metavar="action")
+    parts = sandbox.add_subparsers(dest="part", required=True, metavar="packages")
+    packages = parts.add_parser(
+        "packages", help="packages that code may import, beside those of this installation"
+    )
+    actions = packages.add_subparsers(dest="action", required=True, metavar="list|add|remove")
     actions.add_parser("list", help="show them")
     for action, text in (("add", "install them, wheels only"), ("remove", "take them away")):
         changing = actions.add_parser(action, help=text)

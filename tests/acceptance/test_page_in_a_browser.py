@@ -383,7 +383,7 @@ async def test_a_host_is_allowed_for_a_new_thread_and_forbidden_again(world: Wor
     await world.worker.finish(claim, "None are open.", "unverified")
     await expect(page.get_by_text("None are open.")).to_be_visible(timeout=WAIT)
     await page.get_by_role("button", name="1 site allowed").click(timeout=WAIT)
-    await page.get_by_role("button", name="Forbid").click(timeout=WAIT)
+    await page.get_by_role("button", name="Forbid api.github.com").click(timeout=WAIT)
     await expect(page.get_by_role("button", name="No internet")).to_be_visible(timeout=WAIT)
     await page.keyboard.press("Escape")
     await ask(page, "And now?")
@@ -414,6 +414,30 @@ async def test_a_secret_is_sealed_and_never_shown_again(world: World) -> None:
     await dialog.get_by_role("button", name="Remove it").click()
     await expect(dialog.get_by_text("GITHUB_TOKEN is removed.")).to_be_visible(timeout=WAIT)
     assert (await world.worker.http.get("/rest/v1/secrets")).json() == []
+
+
+async def test_what_is_typed_into_the_secrets_stays_when_the_whole_page_is_drawn_again(world: World) -> None:
+    await world.worker.publish_key()
+    page = await world.open()
+    await page.get_by_test_id("stSidebar").get_by_role("button", name="Secrets").click(timeout=WAIT)
+    dialog = page.get_by_role("dialog")
+    name = dialog.get_by_role("textbox", name="Name", exact=True)
+    await name.fill("GITHUB_TOKEN")
+    unsafe = PlayedWorker(backend=world.supabase)
+    await unsafe.appear(sandbox="unsafe")
+    await expect(page.get_by_text("code runs without isolation")).to_be_visible(timeout=WAIT)
+    await expect(name).to_have_value("GITHUB_TOKEN")
+    await unsafe.close()
+    await expect(page.get_by_text("code runs without isolation")).to_have_count(0, timeout=WAIT)
+    await dialog.get_by_role("textbox", name="Value").fill("ghp_canary_0123456789")
+    await dialog.get_by_role("textbox", name="Sites that may get it").fill("*.github.com")
+    await dialog.get_by_role("button", name="Add").click()
+    await expect(dialog.get_by_role("alert").filter(has_text="has a wildcard")).to_be_visible(timeout=WAIT)
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+    await page.get_by_test_id("stSidebar").get_by_role("button", name="Secrets").click()
+    await expect(dialog.get_by_role("textbox", name="Name", exact=True)).to_have_value("", timeout=WAIT)
+    await expect(dialog.get_by_text("has a wildcard")).to_have_count(0)
 
 
 async def test_what_code_asked_of_the_internet_and_kept_is_on_the_card(world: World) -> None:
@@ -462,7 +486,7 @@ async def test_a_failed_task_names_the_sites_that_it_asked_for_in_vain(world: Wo
     await world.worker.tell(claim, ("egress_requested", {**refused, "reason": "It is not allowed."}))
     await world.worker.fail(claim, "The news could not be read.")
     alert = page.get_by_test_id("stAlertContainer").filter(has_text="sites that were refused")
-    await expect(alert).to_contain_text("news.example.com It is not allowed.", timeout=WAIT)
+    await expect(alert).to_contain_text("news.example.com: It is not allowed.", timeout=WAIT)
 
 
 async def test_a_worker_without_a_sandbox_is_warned_of_and_its_results_are_marked(world: World) -> None:
@@ -481,6 +505,11 @@ async def test_a_worker_without_a_sandbox_is_warned_of_and_its_results_are_marke
     assert red > green
     await page.set_viewport_size({"width": 390, "height": 844})
     await expect(banner).to_be_in_viewport()
+    assistant = await page.get_by_role("combobox", name="Assistant").bounding_box()
+    reach = await page.get_by_role("button", name="No internet").bounding_box()
+    assert assistant is not None
+    assert reach is not None
+    assert abs(assistant["y"] - reach["y"]) < reach["height"], "they stand on one line"
     await expect(page.get_by_test_id("stChatInputTextArea")).to_be_in_viewport()
     await unsafe.close()
     await expect(banner).to_have_count(0, timeout=WAIT)

@@ -76,9 +76,11 @@ if name == "database":
         time.sleep(1)
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        good = self.path == ("/readyz" if name == "worker" else "/")
+        good = self.path == ("/startedz" if name == "worker" else "/")
         self.send_response(200 if good else 404)
         self.end_headers()
+        if "amiss" in behaviour:
+            self.wfile.write(b"The worker takes no tasks: no walls.")
     def log_message(self, *_):
         pass
 port = int(os.environ["PYTHONIC_API_PORT" if name == "worker" else "PYTHONIC_PAGE_PORT"])
@@ -235,6 +237,15 @@ def test_everything_starts_knows_only_its_own_secrets_and_ends_in_order(stage: S
     (database,), (worker,), (page,) = (stage.facts(name) for name in ("database", "worker", "page"))
     assert database["stopped"] > max(worker["stopped"], page["stopped"])
     assert not stage.alive()
+
+
+def test_a_worker_that_can_take_no_task_is_told_of_and_holds_up_nothing(stage: Stage) -> None:
+    stage.behave("worker", "amiss")
+    process, lines = stage.up()
+    assert any(line.endswith(" The worker takes no tasks: no walls.\n") for line in lines)
+    assert len(stage.facts("worker")) == 1, "it is not started again"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

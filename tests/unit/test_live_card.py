@@ -110,6 +110,20 @@ def test_a_failed_card_names_each_refused_site_once_and_not_too_many(feed: Feed)
     assert "and 2 more" in told
 
 
+def test_a_failed_card_says_a_reason_once_for_all_sites_that_share_it(feed: Feed) -> None:
+    failed = replace(ENDED, state="failed", verdict=None, answer=None, error="It did not work.")
+    alike = [
+        ("egress_requested", {"host": f"{letter}.org", "outcome": "refused", "reason": "None is allowed."})
+        for letter in "abcdefg"
+    ]
+    [warning] = card(feed, failed, STARTED, *alike).warning
+    told = warning.value.replace("\\", "")
+    assert told.count("None is allowed.") == 1
+    assert "**a.org**, **b.org**" in told
+    assert "f.org" not in told
+    assert "and 2 more: None" in told
+
+
 def test_a_failed_card_without_refused_sites_warns_of_none(feed: Feed) -> None:
     failed = replace(ENDED, state="failed", verdict=None, answer=None, error="It did not work.")
     assert not card(feed, failed, STARTED).warning

@@ -163,3 +163,11 @@ def test_tables_are_cut_and_refused() -> None:
         read_table(b'a,b\n1,2,3,4\n"', tabs=False)
     with pytest.raises(InvalidInputError):
         read_table(b"\xff\xfe\x00", tabs=False)
+
+
+def test_what_changes_after_the_latest_number_was_taken_has_a_larger_one(feed: Feed) -> None:
+    feed.touch("thread:a")
+    seen = feed.latest()
+    assert seen == feed.number("thread:a")
+    feed.touch("status")
+    assert feed.number("status") > seen

@@ -76,7 +76,7 @@ def banner(*workers: dict[str, str]) -> AppTest:
 
 def test_a_worker_without_walls_is_always_warned_of() -> None:
     app = banner({"host": "a", "sandbox": "namespaces"}, {"host": "b*", "sandbox": "unsafe"})
-    assert "on b\\* code runs without isolation" in app.error[0].value
+    assert "on b\\*: code runs without isolation" in app.error[0].value
     assert not app.warning
 
 

@@ -13,6 +13,7 @@ from live.wording import (
     counted,
     duration,
     elapsed,
+    literal,
     plain,
     safe_markdown,
     short,
@@ -121,3 +122,9 @@ def test_the_demo_is_told_from_a_model() -> None:
     assert not replace(asked, model_used="gpt-6.1-sol").scripted
     assert replace(ROW, model_used="scripted-demo").scripted
     assert not ROW.scripted
+
+
+def test_code_on_a_line_keeps_its_backticks_and_makes_no_link() -> None:
+    assert literal("to='a@example.com'") == "` to='a@example.com' `"
+    assert literal("a ``b`\n c") == "``` a ``b` c ```"
+    assert literal(" \n") == ""
