@@ -17,12 +17,12 @@ from pythonic_assistant.ports import SandboxSession
 VARIABLES = ".variables"
 """The folder that `SandboxSession.restore` reads."""
 
-# PYTHONSAFEPATH: the same for interpreters that a check starts (docs.python.org/3/using/cmdline.html).
+# No name is bound: it could be one of the work's variables. PYTHONSAFEPATH does the same for interpreters
+# that a check starts (docs.python.org/3/using/cmdline.html).
 _NO_MODULES_OF_THE_WORK = (
-    "import os, sys\n"
-    "os.environ['PYTHONSAFEPATH'] = '1'\n"
-    "sys.path[:] = [place for place in sys.path if os.path.realpath(place or '.') != os.getcwd()]\n"
-    "del os, sys\n"
+    "__import__('os').environ['PYTHONSAFEPATH'] = '1'\n"
+    "__import__('sys').path[:] = [place for place in __import__('sys').path "
+    "if __import__('os').path.realpath(place or '.') != __import__('os').getcwd()]\n"
 )
 """A file that the work left must not be imported in place of a library."""
 _PREPARE_SECONDS = 30.0
@@ -60,11 +60,8 @@ class CheckRoom:
     async def _enter(self) -> SandboxSession:
         session = await self._workspace.open_beside(self._folder)
         try:
+            await session.restore()
             ready = await session.execute(_NO_MODULES_OF_THE_WORK, timeout=_PREPARE_SECONDS)
-            if ready.outcome == "ok":
-                await (
-                    session.restore()
-                )  # last: reading imports libraries, and one of them may come from the work
         except BaseException:
             await session.close()
             raise
