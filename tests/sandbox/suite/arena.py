@@ -26,7 +26,7 @@ from pythonic_assistant.ports import Access, Sandbox, SandboxSession
 _PLACE = "/var/tmp"
 _CANARY = "CANARY_OF_THE_ENVIRONMENT"
 _START_SECONDS = 5.0
-_STILL, _STILL_SECONDS = 20, 0.05
+_STILL, _STILL_SECONDS = 50, 0.05
 _LIMITS = 16  # RLIM_NLIMITS, include/uapi/asm-generic/resource.h
 _CHECKOUT = Path(__file__).resolve().parents[3]
 _PEER = """
