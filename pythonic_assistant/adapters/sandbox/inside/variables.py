@@ -96,18 +96,7 @@ def restore(namespace: dict[str, Any]) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     names: list[str] = []
-    searched = list(sys.path)
-    # Reading imports libraries, and what lies beside the variables must not be taken for one of them.
-    sys.path[:] = [place for place in searched if os.path.realpath(place or ".") != os.getcwd()]  # noqa: PTH109
-    try:
-        _read_all(cast("list[Any]", listed if isinstance(listed, list) else []), namespace, names)
-    finally:
-        sys.path[:] = searched
-    return names
-
-
-def _read_all(listed: list[Any], namespace: dict[str, Any], names: list[str]) -> None:
-    for entry in listed:
+    for entry in cast("list[Any]", listed if isinstance(listed, list) else []):
         try:
             name, kind = str(entry["name"]), str(entry["kind"])
             path = Path(FOLDER, os.path.basename(str(entry["file"])))  # noqa: PTH119
@@ -119,6 +108,7 @@ def _read_all(listed: list[Any], namespace: dict[str, Any], names: list[str]) ->
             continue
         namespace[name] = value
         names.append(name)
+    return names
 
 
 def _empty(folder: Path) -> str:
