@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,6 +30,12 @@ _BESIDE_OUTPUT = frozenset({"egress_begun", "egress_requested", "tool_called", "
 NOTHING_HIDDEN = Redactor({})
 
 
+DURABLE = frozenset({"plan_made", "step_finished", "egress_begun", "run_succeeded", "run_failed"})
+"""What `append_events` puts on the disk before it answers; the rest may be lost when the database crashes."""
+MOST_UNSURE = 2_000
+"""Rows that are sent again; of so many since the last durable one, only a chatty loop's first are not."""
+
+
 class Relay:
     """Writes what `put` is given. `run` does the writing, in the task group of the attempt.
 
@@ -41,6 +48,7 @@ class Relay:
         self._rows: list[dict[str, Any]] = []
         self._seq = 0
         self._stored = 0  # the last number that is in the database
+        self._unsure: deque[dict[str, Any]] = deque(maxlen=MOST_UNSURE)
         self._progress = asyncio.Condition()
         self._arrived = asyncio.Event()
         self._empty = asyncio.Event()
@@ -118,7 +126,7 @@ class Relay:
             self._arrived.clear()
             while self._rows:
                 batch, self._rows = self._rows[:LARGEST_BATCH], self._rows[LARGEST_BATCH:]
-                if not await self._send(batch):
+                if not await self._send_durably(batch):
                     self.lost.set()
                     return
                 async with self._progress:
@@ -126,6 +134,24 @@ class Relay:
                     self._progress.notify_all()
             self._empty.set()
             await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
+
+    async def _send_durably(self, batch: list[dict[str, Any]]) -> bool:
+        """Send a batch; before a durable one everything since the one before, which a crash may have taken.
+
+        The same number twice is stored once.
+        """
+        durable = any(row["kind"] in DURABLE for row in batch)
+        again = list(self._unsure) if durable else []
+        for begin in range(0, len(again), LARGEST_BATCH):
+            if not await self._send(again[begin : begin + LARGEST_BATCH]):
+                return False
+        if not await self._send(batch):
+            return False
+        if durable:
+            self._unsure.clear()
+        else:
+            self._unsure.extend(batch)
+        return True
 
     async def stored(self) -> bool:
         """Wait until what was put so far is in the database; False when the lease is lost."""

@@ -548,7 +548,8 @@ begin
         where t.id = p_task and t.attempt = p_attempt and t.worker_id = p_worker for share;
     if not found then return false; end if;
     perform set_config('synchronous_commit', case when exists (
-        select 1 from jsonb_array_elements(p_events) e where e ->> 'kind' in ('plan_made', 'step_finished', 'egress_begun'))
+        select 1 from jsonb_array_elements(p_events) e where e ->> 'kind' in (
+            'plan_made', 'step_finished', 'egress_begun', 'run_succeeded', 'run_failed'))
         then 'on' else 'off' end, true);
 
     insert into public.task_events (task_id, attempt, seq, user_id, kind, step_id, data, created_at)

@@ -136,8 +136,11 @@ async def test_groups_of_a_killed_zygote_are_removed_at_the_next_start() -> None
     await asyncio.to_thread(owner.communicate)
     async with ZygoteProcess() as zygote:
         assert bool(left) == (zygote.details["memory"] != "watchdog")
-    async with ZygoteProcess():
-        assert not any(folder.exists() for folder in left)
+    for _ in range(5):  # a group goes once the last of its killed processes has given its memory back
+        async with ZygoteProcess():
+            if not any(folder.exists() for folder in left):
+                break
+    assert not any(folder.exists() for folder in left)
 
 
 async def test_killed_attendant_is_replaced_with_its_zygote() -> None:

@@ -19,6 +19,7 @@ from pythonic_assistant.domain.event import (
     Event,
     Noted,
     OutputWritten,
+    RunFailed,
 )
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.verdict import Evidence, Verdict
@@ -122,6 +123,32 @@ async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost() -> No
     journal = Journal(down=2)
     await relayed(journal, *[at(Noted(text=str(number))) for number in range(5)])
     assert [row["data"]["text"] for batch in journal.batches for row in batch] == list("01234")
+
+
+class CrashingJournal(Journal):
+    """A database that forgets what was not yet on its disk, as one that is killed does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[int, str] = {}
+
+    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+        self.rows |= {row["seq"]: row["kind"] for row in events}
+        return True
+
+
+async def test_what_a_crash_took_is_stored_with_the_next_that_must_last() -> None:
+    journal = CrashingJournal()
+    relay = Relay(journal, Fence(7, 1))
+    task = asyncio.create_task(relay.run())
+    for _ in range(3):
+        relay.put(at(Noted(text="a")))
+        await relay.drained()
+    journal.rows.clear()
+    relay.put(at(RunFailed(error="e", retryable=False, usage=Usage())))
+    await relay.drained()
+    task.cancel()
+    assert journal.rows == {1: "noted", 2: "noted", 3: "noted", 4: "run_failed"}
 
 
 async def test_a_lost_lease_ends_the_relay() -> None:
