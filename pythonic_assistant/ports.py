@@ -122,7 +122,7 @@ class SandboxSession(Protocol):
         At `timeout` seconds the code is interrupted (variables survive), a grace later it is killed.
         Output is handed to `on_output` as it comes, decoded, on the event loop.
 
-        With `checkpoint` the state before the code is kept (a fork, about 2 ms): `rollback` returns to it,
+        With `checkpoint` the state before the code is kept (two forks, some 10 ms): `rollback` returns to it,
         and a death of the code (a crash, a limit) ends in it instead of ending the session
         (`Execution.rolled_back`).
 
