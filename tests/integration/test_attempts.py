@@ -123,6 +123,32 @@ async def test_an_assistant_with_a_tool_that_is_none_fails_with_a_sentence(world
     assert (row["state"], "send_rockets" in row["error"]) == ("failed", True)
 
 
+async def test_a_task_whose_plan_the_database_refuses_is_not_proven_and_says_why(world: World) -> None:
+    task = await world.ask()
+    row = await world.work(
+        """
+        step = {"id": "s1", "title": "t", "goal": "g", "proof": "p", "depends_on": []}
+        emit("plan_made", plan={"steps": [step, step]})
+        emit("run_succeeded", answer="42", verdict={"kind": "proven", "evidence": [
+            {"check": "c", "outcome": "passed", "detail": "d"}]},
+            usage={"turns": 1, "input_tokens": 1, "output_tokens": 1, "cost": None})
+        """
+    )
+    assert (row["state"], row["verdict"], row["answer"]) == ("succeeded", "unverified", "42"), row["error"]
+    kept, missing = json.loads(row["evidence"])
+    assert (kept["check"], missing["outcome"]) == ("c", "failed")
+    (told,) = [event["text"] for event in await world.events(task) if event["kind"] == "noted"]
+    assert told == missing["detail"]
+    assert told.startswith("An event (plan_made) could not be stored: ")
+
+
+async def test_an_answer_that_the_database_refuses_fails_the_task_once_in_words(world: World) -> None:
+    await world.ask()
+    row = await world.work('succeed("x" * 1_100_000)')
+    assert (row["state"], row["failures"]) == ("failed", 1)
+    assert row["error"].startswith("The answer could not be stored: ")
+
+
 async def test_the_newest_key_is_the_one_that_was_published_last(world: World) -> None:
     store = SupabaseSecrets(world.client)
     one, two = key_of(generate_key()), key_of(generate_key())
