@@ -70,7 +70,8 @@ class Keeping:
         if len(name) > LONGEST_NAME:
             self._warn(f"{name[:100]}… was not stored: its path is longer than {LONGEST_NAME} characters.")
             return
-        storage_path = f"{self._task.user_id}/tasks/{self._task.id}/{storage_name(name)}"
+        # Of this attempt alone: one that lost its lease writes nothing that another's row points to.
+        storage_path = f"{self._task.user_id}/tasks/{self._task.id}/{self._task.attempt}/{storage_name(name)}"
         timed = TimedEvent(at=timed.at, event=replace(event, name=name))
         await self._keep(timed, name, Path(event.path), storage_path, event.media_type)
 
@@ -86,7 +87,8 @@ class Keeping:
         if ending is None or not event.name.isidentifier():
             raise InvalidInputError(f"The runner saved {event.name[:100]!r} in a way that is not known.")
         name = storage_name(f"{event.name}.{ending}")
-        storage_path = f"{self._task.user_id}/variables/{self._task.thread_id}/{name}"
+        attempt = f"{self._task.id}-{self._task.attempt}"
+        storage_path = f"{self._task.user_id}/variables/{self._task.thread_id}/{attempt}/{name}"
         await self._keep(
             timed, f"The variable {event.name}", Path(event.path), storage_path, event.media_type
         )

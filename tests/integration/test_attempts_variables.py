@@ -41,7 +41,7 @@ async def test_a_kept_variable_is_replaced_by_one_of_its_name(world: World) -> N
         "select name, task_id from public.variables where thread_id = $1 order by name", thread
     )
     assert [tuple(row) for row in rows] == [("frame", second), ("other", first)]
-    assert (await world.stored())[f"{world.person}/variables/{thread}/frame.json"] == b'{"a": 2}'
+    assert (await world.stored())[f"{world.person}/variables/{thread}/{second}-1/frame.json"] == b'{"a": 2}'
 
 
 async def test_a_variable_from_outside_of_the_outbox_fails_the_task(world: World) -> None:

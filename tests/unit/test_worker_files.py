@@ -126,9 +126,9 @@ async def test_a_file_without_a_secret_is_stored(tmp_path: Path) -> None:
     path.write_bytes(b"PLACEHOLDER_TOKEN_1, hush-4711")
     files, relay = Files(), Told()
     await keeping(tmp_path, files, relay).artifact(*artifact(path))
-    assert list(files.there) == ["u/tasks/7/out.csv"]
+    assert list(files.there) == ["u/tasks/7/1/out.csv"]
     ((_, extra),) = relay.told
-    assert extra == {"storage_path": "u/tasks/7/out.csv", "path": None}
+    assert extra == {"storage_path": "u/tasks/7/1/out.csv", "path": None}
 
 
 async def test_a_secret_in_a_files_name_does_not_get_out_with_it(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ async def test_a_secret_in_a_files_name_does_not_get_out_with_it(tmp_path: Path)
     path.write_bytes(b"x")
     files, relay = Files(), Told()
     await keeping(tmp_path, files, relay).artifact(*artifact(path, f"{VALUE}.csv"))
-    assert list(files.there) == ["u/tasks/7/PLACEHOLDER_TOKEN_1.csv"]
+    assert list(files.there) == ["u/tasks/7/1/PLACEHOLDER_TOKEN_1.csv"]
     assert VALUE not in repr(relay.told)
 
 
@@ -145,7 +145,7 @@ async def test_a_variable_is_stored_below_its_thread(tmp_path: Path) -> None:
     path.write_bytes(b"{}")
     files, relay = Files(), Told()
     await keeping(tmp_path, files, relay).variable(*variable(path, "größe"))
-    assert list(files.there) == ["u/variables/t/gr=f6==df=e.json"]
+    assert list(files.there) == ["u/variables/t/7-1/gr=f6==df=e.json"]
     await keeping(tmp_path, files, relay, task=replace(TASK, thread_id=None)).variable(*variable(path))
     assert len(files.there) == 1
 
