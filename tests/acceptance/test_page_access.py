@@ -64,6 +64,34 @@ async def test_a_secret_is_sealed_and_never_shown_again(world: World) -> None:
     assert (await world.worker.http.get("/rest/v1/secrets")).json() == []
 
 
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIcanary0123456789\nabcdefgh\n-----END PRIVATE KEY-----"
+
+
+async def test_a_key_of_several_lines_is_typed_unseen_and_kept_with_its_lines(world: World) -> None:
+    private = await world.worker.publish_key()
+    page = await world.open()
+    await page.get_by_test_id("stSidebar").get_by_role("button", name="Secrets").click(timeout=WAIT)
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_text("The value has several lines").click(timeout=WAIT)
+    value = dialog.get_by_role("textbox", name="Value")
+    await expect(value).to_have_js_property("tagName", "TEXTAREA", timeout=WAIT)
+    await expect(value).to_have_css("-webkit-text-security", "disc")
+    await dialog.get_by_role("textbox", name="Name", exact=True).fill("TLS_KEY")
+    await dialog.get_by_role("textbox", name="Sites that may get it").fill("api.example.com")
+    await value.fill(PEM)
+    await expect(value).to_have_js_property("spellcheck", False)
+    await dialog.get_by_role("button", name="Add").click()
+    await expect(dialog.get_by_text("TLS_KEY is saved")).to_be_visible(timeout=WAIT)
+    await expect(value).to_have_value("")
+    await expect(value).to_have_attribute("type", "password")  # one line again
+    assert "canary" not in await page.content()
+    found = await world.worker.http.get("/rest/v1/secrets", params={"name": "eq.TLS_KEY"})
+    assert vault.unseal(private, found.json()[0]["ciphertext"]) == PEM
+    await dialog.get_by_role("button", name="Remove").click()
+    await dialog.get_by_role("button", name="Remove it").click()
+    await expect(dialog.get_by_text("TLS_KEY is removed.")).to_be_visible(timeout=WAIT)
+
+
 async def test_what_is_typed_into_the_secrets_stays_when_the_whole_page_is_drawn_again(world: World) -> None:
     await world.worker.publish_key()
     page = await world.open()
@@ -132,9 +160,12 @@ async def test_a_failed_task_names_the_sites_that_it_asked_for_in_vain(world: Wo
     claim = await world.worker.claim()
     refused = {"host": "news.example.com", "port": 443, "method": "GET", "outcome": "refused"}
     await world.worker.tell(claim, ("egress_requested", {**refused, "reason": "It is not allowed."}))
-    await world.worker.fail(claim, "The news could not be read.")
+    await world.worker.fail(claim, "The news could not be read at https://news.example.com/today.")
     alert = page.get_by_test_id("stAlertContainer").filter(has_text="sites that were refused")
     await expect(alert).to_contain_text("news.example.com: It is not allowed.", timeout=WAIT)
+    error = page.get_by_test_id("stAlertContainer").filter(has_text="could not be read")
+    await expect(error).to_contain_text("at https://news.example.com/today.")
+    await expect(error.get_by_role("link")).to_have_count(0)
 
 
 async def test_a_worker_without_a_sandbox_is_warned_of_and_its_results_are_marked(world: World) -> None:
@@ -154,11 +185,17 @@ async def test_a_worker_without_a_sandbox_is_warned_of_and_its_results_are_marke
     await page.set_viewport_size({"width": 390, "height": 844})
     await expect(banner).to_be_in_viewport()
     assistant = await page.get_by_role("combobox", name="Assistant").bounding_box()
-    reach = await page.get_by_role("button", name="No internet").bounding_box()
+    control = page.get_by_role("button", name="All sites open")
+    reach = await control.bounding_box()
     assert assistant is not None
     assert reach is not None
     assert abs(assistant["y"] - reach["y"]) < reach["height"], "they stand on one line"
     await expect(page.get_by_test_id("stChatInputTextArea")).to_be_in_viewport()
+    await control.click()
+    await expect(page.get_by_text("reaches every site, whatever is allowed here")).to_be_visible(timeout=WAIT)
+    await expect(page.get_by_text("code runs without internet")).to_have_count(0)
+    await page.keyboard.press("Escape")
     await unsafe.close()
+    await expect(page.get_by_role("button", name="No internet")).to_be_visible(timeout=WAIT)
     await expect(banner).to_have_count(0, timeout=WAIT)
     await expect(mark).to_be_visible()  # what was done without a sandbox stays so
