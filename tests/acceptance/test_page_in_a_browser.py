@@ -71,7 +71,7 @@ async def test_a_task_from_the_prompt_to_the_proven_answer(world: World) -> None
     )
     await expect(badge(page, "Proven")).to_be_visible(timeout=WAIT)
     await expect(badge(page, "scripted demo, no AI")).to_be_visible()
-    await expect(page.get_by_text("The sum is 3").first).to_be_visible()
+    await expect(page.get_by_text("The sum is 3").filter(visible=True).first).to_be_visible()
     picture = page.get_by_alt_text("Picture plot.png, made by this task")
     await expect(picture).to_be_visible(timeout=WAIT)
     assert await picture.evaluate("e => e.complete && e.naturalWidth") == 1
