@@ -48,7 +48,7 @@ as $$
 begin
     -- All that its attempts left, also what one stored and then could not tell of; and what it was given.
     insert into public.file_removals (path)
-    select old.user_id::text || '/tasks/' || old.id || '/'
+    select old.user_id::text || '/tasks/' || old.id || '/' where old.attempt > 0
     union
     select f.file ->> 'storage_path' from jsonb_array_elements(old.inputs) as f (file)
         where char_length(f.file ->> 'storage_path') between 1 and 1000
@@ -88,6 +88,18 @@ as $$
 $$;
 comment on function pythonic.is_file_needed(text) is 'Whether a row still names this file.';
 
+create function pythonic.files_of(p_path text) returns setof text
+language sql stable security definer set search_path = ''
+as $$
+    select o.name from storage.objects o where o.bucket_id = 'artifacts' and o.name = p_path
+    union all
+    -- Byte by byte, as an index on prefixes does; 0 comes after the slash.
+    select o.name from storage.objects o where o.bucket_id = 'artifacts' and right(p_path, 1) = '/'
+        and o.name operator(pg_catalog.~>=~) p_path
+        and o.name operator(pg_catalog.~<~) (left(p_path, -1) || '0')
+$$;
+comment on function pythonic.files_of(text) is 'The files in the bucket artifacts at a path, or below one that ends with a slash.';
+
 create function pythonic.due_removals(p_most integer) returns text[]
 language plpgsql security definer set search_path = ''
 as $$
@@ -95,31 +107,31 @@ declare
     v_paths text[];
     v_names text[];
 begin
-    -- Whoever else looks now takes others; whatever is not removed comes again later.
-    with due as (
-        select r.path from public.file_removals r where r.due_at <= now()
-        order by r.due_at limit least(greatest(p_most, 1), 1000) for update skip locked
-    ), taken as (
-        update public.file_removals r set tries = r.tries + 1,
-            due_at = now() + least(interval '10 minutes' * 2 ^ least(r.tries, 10), interval '1 day')
-        from due where r.path = due.path
-        returning r.path
-    )
-    select array_agg(t.path) into v_paths from taken t;
+    -- Rows of files that are gone cost a look only, so many of them may come before one that is there.
+    for v_round in 1..100 loop
+        -- Whoever else looks now takes others; whatever is not removed comes again later.
+        with due as (
+            select r.path from public.file_removals r where r.due_at <= now()
+            order by r.due_at limit least(greatest(p_most, 1), 1000) for update skip locked
+        ), taken as (
+            update public.file_removals r set tries = r.tries + 1,
+                due_at = now() + least(interval '10 minutes' * 2 ^ least(r.tries, 10), interval '1 day')
+            from due where r.path = due.path
+            returning r.path
+        )
+        select array_agg(t.path) into v_paths from taken t;
+        exit when v_paths is null;
 
-    -- Done: what is gone, and what a row names again.
-    delete from public.file_removals r where r.path = any(v_paths) and (
-        not exists (
-            select 1 from storage.objects o where o.bucket_id = 'artifacts'
-                and (o.name = r.path or right(r.path, 1) = '/' and starts_with(o.name, r.path)))
-        or pythonic.is_file_needed(r.path));
+        -- Done: what is gone, and what a row names again.
+        delete from public.file_removals r where r.path = any(v_paths)
+            and (not exists (select 1 from pythonic.files_of(r.path)) or pythonic.is_file_needed(r.path));
 
-    select array_agg(distinct f.name) into v_names from (
-        select o.name from public.file_removals r
-        join storage.objects o on o.bucket_id = 'artifacts'
-            and (o.name = r.path or right(r.path, 1) = '/' and starts_with(o.name, r.path))
-        where r.path = any(v_paths) and not pythonic.is_file_needed(o.name)
-        limit 1000) f;
+        select array_agg(distinct f.name) into v_names from (
+            select n.name from public.file_removals r, pythonic.files_of(r.path) as n (name)
+            where r.path = any(v_paths) and not pythonic.is_file_needed(n.name)
+            limit 1000) f;
+        exit when v_names is not null;
+    end loop;
     return coalesce(v_names, '{}');
 end
 $$;
@@ -131,6 +143,6 @@ create function public.due_removals(most integer) returns text[]
 comment on function public.due_removals(integer) is 'For workers: files that are to be removed from the bucket artifacts.';
 
 revoke all on function pythonic.forget_file, pythonic.forget_task_files, pythonic.forget_thread_files,
-    pythonic.is_file_needed, pythonic.due_removals from public;
+    pythonic.is_file_needed, pythonic.files_of, pythonic.due_removals from public;
 revoke all on function public.due_removals from public, anon, authenticated;
 grant execute on function public.due_removals, pythonic.due_removals to service_role;

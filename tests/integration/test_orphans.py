@@ -148,6 +148,23 @@ async def test_only_workers_see_and_take_removals(world: World) -> None:
                         await world.database.execute(query)
 
 
+async def test_many_rows_whose_files_are_gone_hold_up_none(world: World) -> None:
+    task = await world.ask()
+    await world.work(LEAVE)
+    await world.database.execute(
+        """insert into public.file_removals (path, due_at)
+        select $1 || '/tasks/' || n || '/', now() - interval '1 day'
+        from generate_series(10000000, 10002000) n""",
+        str(world.person),
+    )
+    await world.database.execute("delete from public.tasks where id = $1", task)
+    assert not [path for path in await swept(world) if "/tasks/" in path]
+    assert (
+        await world.database.fetchval("select count(*) from public.file_removals where path like '%/1000%'")
+        == 0
+    )
+
+
 async def test_many_workers_sweep_at_once(world: World) -> None:
     for _ in range(3):
         await world.ask()
