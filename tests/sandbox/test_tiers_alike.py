@@ -20,9 +20,9 @@ from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.ports import Access, SandboxSession
 from tests.sandbox.as_ordinary_user import is_reachable
+from tests.sandbox.granted import Box, Greeter
 from tests.sandbox.suite import tiers
 from tests.sandbox.suite.way_out import API, FOREIGN, way_out
-from tests.sandbox.test_access import Box, Greeter
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
