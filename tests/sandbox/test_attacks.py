@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -17,8 +19,9 @@ from pythonic_assistant.adapters.sandbox.session import NamespaceSession
 from tests.sandbox.as_ordinary_user import is_reachable
 from tests.sandbox.suite.arena import arena
 from tests.sandbox.suite.attack import BOXED, EVERYWHERE, Attack
-from tests.sandbox.suite.attacks import BY_NAME, for_one_session, for_tier
+from tests.sandbox.suite.attacks import ALL, BY_NAME, for_one_session, for_tier
 from tests.sandbox.suite.layers_off import LAYERS, LayerOff
+from tests.sandbox.suite.programmes import GROUPS
 from tests.sandbox.suite.run_attacks import in_tier, with_layer_off
 from tests.sandbox.suite.tiers import OPENERS, missing
 from tests.sandbox.suite.trial import Trial
@@ -38,7 +41,7 @@ def _one_of_each_group(tier: str) -> dict[str, Attack]:
 def _not_here(tier: str) -> str:
     """Say why a tier cannot be tried by this process; `make attack` sees to all that the machine offers."""
     if tier == "landlock" and os.geteuid() == 0 and not all(map(is_reachable, python_paths())):
-        return "the users of sessions cannot reach the interpreter; test_landlock_tier.py shows it to them"
+        return "the users of sessions cannot reach the interpreter; test_other_users.py shows it to them"
     return missing(tier)
 
 
@@ -76,6 +79,23 @@ async def test_catalogue_is_whole() -> None:
     assert len(BY_NAME) >= 350
     assert all(attack.meaning and attack.stopped_by and attack.tiers for attack in BY_NAME.values())
     assert {name for layer in LAYERS for name in layer.bites} <= set(BY_NAME)
+
+
+async def test_the_documentation_tells_how_many_there_are() -> None:
+    """On any machine: attacks that are for one kind of processor count, too."""
+    text = (Path(__file__).resolve().parents[2] / "docs/security.md").read_text()
+    told = re.search(
+        r"(\d+) attacks .*\((\d+) make sense in namespaces and in bwrap, (\d+) in landlock\)", text
+    )
+    fitting = [sum(tier in attack.tiers for attack in ALL) for tier in ("namespaces", "bwrap", "landlock")]
+    assert told is not None
+    assert [int(number) for number in told.groups()] == [len(ALL), fitting[0], fitting[2]]
+    assert fitting[0] == fitting[1]
+    ordinary = re.search(r"(\d+) everyday programmes in the same tiers \((\d+) in landlock\)", text)
+    assert ordinary is not None
+    programmes = [programme for group in GROUPS.values() for programme in group]
+    inside = [programme for programme in programmes if "landlock" in programme.tiers]
+    assert [int(number) for number in ordinary.groups()] == [len(programmes), len(inside)]
 
 
 @pytest.mark.parametrize(

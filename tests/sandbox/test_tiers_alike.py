@@ -30,7 +30,7 @@ MIB = 1 << 20
 Tier = Literal["namespaces", "bwrap", "landlock", "unsafe"]
 ALL: tuple[Tier, ...] = ("namespaces", "bwrap", "landlock", "unsafe")
 # Sessions of root's landlock have users of their own, who have to be able to go to the interpreter;
-# `test_landlock_tier.py` runs this module again where they can.
+# `test_other_users.py` runs this module again where they can.
 UNREACHABLE = os.geteuid() == 0 and not all(is_reachable(path) for path in python_paths())
 OFFERED = [
     tier
