@@ -23,11 +23,13 @@ from pythonic_assistant.adapters.egress.broker import EgressBroker
 from pythonic_assistant.adapters.egress.policy import Route, read_routes
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
 from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
+from pythonic_assistant.adapters.schedules.planning import plan_of
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
+from pythonic_assistant.adapters.store.supabase_schedules import SupabaseSchedules
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
 from pythonic_assistant.domain.errors import (
     AssistantError,
@@ -48,6 +50,7 @@ from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
 from worker.publishing import publish
 from worker.runner import SpareRunner
+from worker.schedules import ScheduleClock
 from worker.sweeping import keep_sweeping
 
 log = logging.getLogger("worker")
@@ -211,22 +214,23 @@ class Worker:
 
         engine = Engine(config=self.config, queue=queue, journal=queue, attempt_of=attempt_of)
         self.engine = engine
+        clock = ScheduleClock(SupabaseSchedules(client), plan_of)
+        hints = {"queued": engine.wake, "cancel": engine.cancel, "schedules": clock.wake}
         line = RealtimeLine(
             url=self.config.supabase_url,
             key=self.config.supabase_key,
-            subscriptions=(
-                Subscription(topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel}),
-                self._seen(),
-            ),
-            on_up=_set_realtime(engine, up=True),
-            on_down=_set_realtime(engine, up=False),
+            subscriptions=(Subscription(topic="queue", on_broadcast=hints), self._seen()),
+            on_up=_set_realtime(engine, clock, up=True),
+            on_down=_set_realtime(engine, clock, up=False),
         )
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(line.keep(), name="realtime")
             draining = group.create_task(_drain_when(stopped, engine), name="drain")
             publishing = group.create_task(publish(secrets, self.key), name="publish-key")
             sweeping = group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep")
+            ticking = group.create_task(clock.keep(), name="schedules")
             await engine.serve()
+            ticking.cancel()
             sweeping.cancel()
             keeping.cancel()
             publishing.cancel()
@@ -238,11 +242,12 @@ def _empty_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True)
 
 
-def _set_realtime(engine: Engine, *, up: bool) -> Callable[[], None]:
+def _set_realtime(engine: Engine, clock: ScheduleClock, *, up: bool) -> Callable[[], None]:
     def changed() -> None:
         engine.condition.realtime = up
-        if up:
-            engine.wake()  # hints that were lost meanwhile
+        if up:  # hints were lost meanwhile
+            engine.wake()
+            clock.wake()
 
     return changed
 
