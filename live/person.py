@@ -12,6 +12,7 @@ from live.desk import Desk
 from live.feed import THREADS, ConnectionState, Feed, worker_list
 from live.realtime import keep_connected
 from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
+from live.schedules import ScheduleDesk
 from live.secret_desk import SecretDesk
 from live.sessions import SessionBook, SessionEndedError
 from live.supabase_access import SupabaseAccess
@@ -37,6 +38,7 @@ class Person:
         self._book = book
         self.desk = Desk(access, user_id, self.token)
         self.secret_desk = SecretDesk(access, self.token)
+        self.schedule_desk = ScheduleDesk(access, self.token)
         self._stale: set[int] = set()
         self._gaps: set[int] = set()
         self._told: set[int] = set()

@@ -195,23 +195,19 @@ create trigger check_schedule before insert or update of user_id, name, prompt, 
         assistant_id, thread_id, inputs, model, labels, priority, hosts, limits on public.schedules
     for each row execute function pythonic.check_schedule();
 
-create function pythonic.schedules_changed() returns trigger
+create function pythonic.schedule_to_plan() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
-declare
-    v_row public.schedules := coalesce(new, old);
 begin
-    perform pythonic.tell('user:' || v_row.user_id::text, 'schedules', jsonb_build_object('id', v_row.id));
-    if tg_op <> 'DELETE' and v_row.next_at is null and v_row.paused_at is null and v_row.problem is null then
-        perform pythonic.tell('queue', 'schedules', '{}');
-        perform pg_catalog.pg_notify('pythonic_queue', '{"event": "schedules"}');
-    end if;
+    perform pythonic.tell('queue', 'schedules', '{}');
+    perform pg_catalog.pg_notify('pythonic_queue', '{"event": "schedules"}');
     return null;
 end
 $$;
-comment on function pythonic.schedules_changed() is 'Trigger: tells the person''s pages, and wakes the workers where there is something to plan.';
-create trigger schedules_changed after insert or update or delete on public.schedules
-    for each row execute function pythonic.schedules_changed();
+comment on function pythonic.schedule_to_plan() is 'Trigger: wakes the workers, because somebody has to compute when a schedule is due.';
+create trigger schedule_to_plan after insert or update on public.schedules
+    for each row when (new.next_at is null and new.paused_at is null and new.problem is null)
+    execute function pythonic.schedule_to_plan();
 
 -- Files that a schedule gives to its tasks outlive each of them, and go with the schedule.
 create function pythonic.forget_schedule_files() returns trigger
@@ -406,7 +402,7 @@ create function public.schedule_runs(most integer default 5) returns table (
 $$;
 comment on function public.schedule_runs(integer) is 'The last tasks of each schedule that the caller may see, the newest first.';
 
-revoke all on function pythonic.check_schedule, pythonic.schedules_changed, pythonic.forget_schedule_files,
+revoke all on function pythonic.check_schedule, pythonic.schedule_to_plan, pythonic.forget_schedule_files,
     pythonic.add_task_of, pythonic.carry_out_plan, pythonic.fire_schedules, pythonic.run_schedule from public;
 revoke all on function public.fire_schedules, public.run_schedule, public.schedule_runs from public, anon, authenticated;
 grant execute on function public.fire_schedules, pythonic.fire_schedules to service_role;
