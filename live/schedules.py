@@ -9,7 +9,10 @@ from typing import Any, cast
 
 from live.rows import maybe_time
 from live.supabase_access import SupabaseAccess
-from pythonic_assistant.adapters.schedules.cron import in_words, next_times, read_cron, read_zone
+from pythonic_assistant.adapters.schedules.cron import in_words as in_words
+from pythonic_assistant.adapters.schedules.cron import next_times, read_cron, read_zone
+from pythonic_assistant.adapters.schedules.cron import zone_names as zone_names
+from pythonic_assistant.adapters.schedules.wording import moment_in_words as moment_in_words
 from pythonic_assistant.adapters.schedules.words import read_when
 from pythonic_assistant.adapters.store.calls import in_words as errors_in_words
 from pythonic_assistant.domain.errors import InvalidInputError
@@ -47,6 +50,15 @@ class ScheduleRow:
     skipped: int
     skipped_at: datetime | None
     runs: tuple[Run, ...] = ()
+
+    def skipped_in_words(self) -> str:
+        """When the last run that was skipped was due; "" when none was."""
+        if self.skipped_at is None:
+            return ""
+        try:
+            return moment_in_words(self.skipped_at.astimezone(read_zone(self.time_zone)))
+        except InvalidInputError:
+            return f"{moment_in_words(self.skipped_at.astimezone(UTC))} UTC"
 
     def in_words(self) -> str:
         """When it is due, in words; the expression itself where it cannot be read."""

@@ -10,12 +10,10 @@ import streamlit as st
 
 from live.person import Person
 from live.rows import ASSISTANT_ID, DEMO_ID
-from live.schedules import ScheduleRow, times_of, understood
+from live.schedules import ScheduleRow, in_words, moment_in_words, times_of, understood, zone_names
 from live.wording import plain, problem
 from pages import visit
 from pages.text import small
-from pythonic_assistant.adapters.schedules.cron import in_words, zone_names
-from pythonic_assistant.adapters.schedules.wording import moment_in_words
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
 from pythonic_assistant.domain.schedule import Once, When
 

@@ -11,12 +11,10 @@ from typing import Any
 import streamlit as st
 
 from live.person import Person
-from live.schedules import Run, ScheduleRow
+from live.schedules import Run, ScheduleRow, moment_in_words
 from live.wording import STATE_WORDS, ago, counted, plain, problem, until
 from pages import schedule_form, visit
 from pages.text import small
-from pythonic_assistant.adapters.schedules.cron import read_zone
-from pythonic_assistant.adapters.schedules.wording import moment_in_words
 from pythonic_assistant.domain.errors import AssistantError
 
 logger = logging.getLogger(__name__)
@@ -137,11 +135,10 @@ def _details(schedule: ScheduleRow, times: tuple[datetime, ...], now: datetime) 
     if times:
         st.markdown("Next times")
         small("  \n".join(plain(moment_in_words(moment)) for moment in times))
-    if schedule.skipped and schedule.skipped_at is not None:
-        last = schedule.skipped_at.astimezone(read_zone(schedule.time_zone))
+    if schedule.skipped:
         small(
             f":material/event_busy: {counted(schedule.skipped, 'run')} skipped, because no worker was there; "
-            f"the last one {plain(moment_in_words(last))}."
+            f"the last one {plain(schedule.skipped_in_words())}."
         )
     if schedule.runs:
         st.markdown("Last runs")

@@ -11,7 +11,7 @@ from live.feed import STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
 from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short
-from pages import access, model_settings, schedules, secrets, visit
+from pages import access, model_settings, schedules, secrets, visit, when
 from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
@@ -59,6 +59,7 @@ def _go(thread_id: str | None) -> None:
     st.session_state.pop("assistant_chosen", None)
     st.session_state.pop("refusal", None)
     access.forget()
+    when.forget()
     st.session_state["gone"] = int(st.session_state.get("gone", 0)) + 1
     st.rerun()
 
