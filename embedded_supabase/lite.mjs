@@ -14,8 +14,9 @@ import { createApi } from "@supabase/lite/cli";
 import { createAdaptorServer } from "@hono/node-server";
 import { serveStatic } from "@hono/node-server/serve-static";
 import { Hono } from "hono";
+import { Pool, lost } from "./pool.mjs";
 
-const { LITE_SOCKET, LITE_STUDIO_SOCKET, LITE_PREPARE } = process.env;
+const { LITE_SOCKET, LITE_STUDIO_SOCKET, LITE_PREPARE, LITE_CONNECTIONS } = process.env;
 const say = (word) => process.stdout.write(`${word}\n`);
 console.log = console.info = console.debug = console.error; // stdout belongs to the conversation
 
@@ -43,14 +44,17 @@ const asJson = (value) => {
    }
    return JSON.stringify(value);
 };
-for (const oid of [114, 3802]) app.connection.driver.options.serializers[oid] = asJson; // json, jsonb
+const driver = app.connection.driver;
+const pool = new Pool(driver.options, { path: driver.options.path, size: Number(LITE_CONNECTIONS) });
+driver.reserve = () => pool.reserve();
+for (const oid of [114, 3802]) driver.options.serializers[oid] = asJson; // json, jsonb
 // lite keeps the SQLSTATE of a few errors only; of all others (CHECK violations, what plpgsql raises, deadlocks)
 // it makes a 500 with the code SUP. PostgREST gives the code with a status by class, and any answer can be had
 // through its `PGRST` error. https://docs.postgrest.org/en/stable/references/errors.html
 const KEPT_BY_LITE = /^(PT|PGRST$|21|22|42|53|55|2350[235]$|25006$)/;
 const STATUSES = [
    [/^(0L|0P|28)/, 403],
-   [/^(08|57P01)/, 503],
+   [/^(08|57P0[123])/, 503],
    [/^(09|25|2D|38|39|3B|40|54|57|58|F0|HV|XX|P0(?!001))/, 500],
 ];
 const normalize = app.connection.normalizeDbError.bind(app.connection);
@@ -63,13 +67,22 @@ app.connection.normalizeDbError = (thrown) => {
    const { message, detail: details = null, hint = null } = error;
    return Object.assign(new Error(JSON.stringify({ code, message, details, hint })), {
       code: "PGRST",
-      detail: JSON.stringify({ status, headers: {} }),
+      detail: JSON.stringify({ status, headers: status === 503 ? { "Retry-After": "1" } : {} }),
       cause: error,
    });
+};
+// When lite cannot read the schema it goes on as if the database were empty: every table and function is a 404,
+// which tells clients that their request is wrong. Of a database that was read the default schema is known.
+const introspect = app.connection.introspect.bind(app.connection);
+app.connection.introspect = async (options) => {
+   const found = await introspect(options);
+   if (found.default_schema === undefined) throw lost();
+   return found;
 };
 if (LITE_PREPARE === "1") await app.ensureSystemSchema();
 say("prepared");
 await told;
+await app.connection.introspect({ useCache: true }); // kept from here on: no request waits for it
 
 const studio = new App({
    ...app.config,
@@ -88,7 +101,16 @@ const listen = async (fetch, path) => {
    await once(server, "listening");
 };
 process.umask(0o177);
-await listen((request) => app.fetch(request, { peerAddress: null }), LITE_SOCKET);
+// The gateway passes nothing on but REST, Auth and Storage: this address is for its own question only.
+const live = () =>
+   pool.probe().then(
+      () => new Response(null, { status: 204 }),
+      (error) => new Response(error.message, { status: 503 }),
+   );
+await listen(
+   (request) => (new URL(request.url).pathname === "/live" ? live() : app.fetch(request, { peerAddress: null })),
+   LITE_SOCKET,
+);
 const studioRoutes = new Hono()
    .use("/static/*", serveStatic({ root: assets }))
    .all("*", (context) => studio.fetch(context.req.raw, { peerAddress: "127.0.0.1" }));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,12 @@ _HOP_BY_HOP = frozenset(
     b"expect".split()
 )
 _OURS = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"))
-ANSWER_SECONDS = 120.0
+ANSWER_SECONDS = 70.0
+"""For the first byte of an answer; PostgreSQL ends a statement of lite's after 60 s."""
+
+SUSPECT_SECONDS = 5.0
+"""Without a first byte after which the server may be stuck; most answers take milliseconds."""
+
 Rewriter = Callable[[str, bytes], bytes]
 
 
@@ -30,8 +36,24 @@ def unavailable(what: str) -> RefusedError:
 class Proxy:
     """A pool of connections to one server on a Unix socket."""
 
-    def __init__(self, socket: Path, *, name: str, connections: int = 64) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        *,
+        name: str,
+        connections: int = 64,
+        on_suspicion: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make the pool.
+
+        Args:
+            socket: where the server listens.
+            name: of the server, for messages.
+            connections: how many at most.
+            on_suspicion: called for each request that has waited `SUSPECT_SECONDS` for its answer.
+        """
         self._name = name
+        self._on_suspicion = on_suspicion
         self._client = httpx.AsyncHTTPTransport(
             uds=str(socket),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
@@ -83,12 +105,20 @@ class Proxy:
             content=await _content(receive, limit, streams=declared is not None or _chunked(scope)),
             extensions={"timeout": {"connect": 5.0, "read": ANSWER_SECONDS, "write": 60.0, "pool": 10.0}},
         )
+        alarm = asyncio.get_running_loop().call_later(SUSPECT_SECONDS, self._on_suspicion)
         try:
             response = await self._client.handle_async_request(request)
         except httpx.TimeoutException as error:
-            raise RefusedError(504, "no_answer", f"{self._name} did not answer in time.") from error
+            raise RefusedError(
+                503,
+                "no_answer",
+                f"{self._name} did not answer in time: look whether it was done, and try again.",
+                [("Retry-After", "1")],
+            ) from error
         except (httpx.TransportError, OSError) as error:
             raise unavailable(self._name) from error
+        finally:
+            alarm.cancel()
         try:
             await _answer(scope, response, send, extra, wants_rewrite, rewrite)
         finally:
