@@ -237,8 +237,8 @@ async def clear_leftovers(cluster: Cluster) -> None:
 def _end_sessions_of_a_dead_server(data: Path) -> None:
     """Kill server processes that outlived a killed server, and wait for their end.
 
-    An idle one ends by itself at once; one that computes does so only when its statement is done. Until then it
-    keeps the shared memory, and no server starts on this data. To the data it is one more part of the crash.
+    An idle one ends by itself at once; one that computes does so only when its statement is done. Until then
+    it keeps the shared memory, and no server starts on this data. To the data it is a part of the crash.
     """
     folder = str(data.resolve())
     left: list[psutil.Process] = []

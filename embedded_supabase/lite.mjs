@@ -15,6 +15,7 @@ import { createAdaptorServer } from "@hono/node-server";
 import { serveStatic } from "@hono/node-server/serve-static";
 import { Hono } from "hono";
 import { Pool, lost } from "./pool.mjs";
+import { stream } from "./storage.mjs";
 
 const { LITE_SOCKET, LITE_STUDIO_SOCKET, LITE_PREPARE, LITE_CONNECTIONS } = process.env;
 const say = (word) => process.stdout.write(`${word}\n`);
@@ -79,6 +80,7 @@ app.connection.introspect = async (options) => {
    if (found.default_schema === undefined) throw lost();
    return found;
 };
+await stream(app._storageAdapter);
 if (LITE_PREPARE === "1") await app.ensureSystemSchema();
 say("prepared");
 await told;
@@ -107,10 +109,18 @@ const live = () =>
       () => new Response(null, { status: 204 }),
       (error) => new Response(error.message, { status: 503 }),
    );
-await listen(
-   (request) => (new URL(request.url).pathname === "/live" ? live() : app.fetch(request, { peerAddress: null })),
-   LITE_SOCKET,
-);
+// The gateway sends an upload on as a stream without a length, and says the length apart: a bucket may have a limit.
+const sized = (request) => {
+   const bytes = request.headers.get("x-upload-bytes");
+   if (bytes === null) return request;
+   const headers = new Headers(request.headers);
+   headers.set("content-length", bytes);
+   return new Request(request, { headers, duplex: "half" });
+};
+await listen((request) => {
+   if (new URL(request.url).pathname === "/live") return live();
+   return app.fetch(sized(request), { peerAddress: null });
+}, LITE_SOCKET);
 const studioRoutes = new Hono()
    .use("/static/*", serveStatic({ root: assets }))
    .all("*", (context) => studio.fetch(context.req.raw, { peerAddress: "127.0.0.1" }));

@@ -77,7 +77,7 @@ enable_confirmations = false
 
 [storage]
 enabled = true
-file_size_limit = "{settings.upload_bytes}"
+file_size_limit = "{settings.upload_bytes}B"
 """
 
 

@@ -39,8 +39,8 @@ from pythonic_assistant.domain.errors import StoreUnavailableError
 log = logging.getLogger(__name__)
 
 MIGRATIONS = PACKAGE_FOLDER.parent / "supabase" / "migrations"
-UPLOAD_BYTES = 50 << 20
-"""As on hosted Supabase's free plan."""
+UPLOAD_BYTES = 1 << 30
+"""Of one file. It is streamed through to the disk; more than this belongs into resumable uploads."""
 
 SETTLE_SECONDS = 20.0
 STOP_SECONDS = 5.0

@@ -10,13 +10,26 @@ from types import TracebackType
 import httpx
 
 from embedded_supabase.gateway.asgi import Headers, Message, Receive, RefusedError, Scope, Send, header
+from embedded_supabase.gateway.multipart import boundary_of, file_of
 
 # RFC 9110, section 7.6.1: meant for one connection, not for the next.
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade "
     b"expect".split()
 )
-_OURS = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"))
+_OURS = frozenset(
+    (
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+        b"x-upload-bytes",
+    )
+)
+UPLOAD_BYTES = b"x-upload-bytes"
+"""Tells lite the size of a file that is taken out of a form and sent as a stream."""
+
 ANSWER_SECONDS = 70.0
 """For the first byte of an answer; PostgreSQL ends a statement of lite's after 60 s."""
 
@@ -98,11 +111,22 @@ class Proxy:
         declared = header(scope, "content-length")
         if declared is not None and (not declared.isdigit() or int(declared) > limit):
             raise too_large(limit)
+        headers = [(k, v) for k, v in scope["headers"] if k not in _HOP_BY_HOP and k not in _OURS]
+        boundary = boundary_of(header(scope, "content-type"))
+        if boundary is None or not scope["path"].startswith("/storage/v1/object/"):
+            content = await _content(receive, limit, streams=declared is not None or _chunked(scope))
+        else:
+            file = await file_of(_parts(await receive(), receive, limit), boundary)
+            content = file.content
+            headers = [(k, v) for k, v in headers if k not in (b"content-type", b"content-length")]
+            headers.append((b"content-type", file.media_type))
+            if declared is not None:
+                headers.append((UPLOAD_BYTES, str(max(0, int(declared) - file.overhead)).encode()))
         request = httpx.Request(
             scope["method"],
             "http://gateway" + _target(scope),
-            headers=[(k, v) for k, v in scope["headers"] if k not in _HOP_BY_HOP and k not in _OURS],
-            content=await _content(receive, limit, streams=declared is not None or _chunked(scope)),
+            headers=headers,
+            content=content,
             extensions={"timeout": {"connect": 5.0, "read": ANSWER_SECONDS, "write": 60.0, "pool": 10.0}},
         )
         alarm = asyncio.get_running_loop().call_later(SUSPECT_SECONDS, self._on_suspicion)

@@ -1,4 +1,4 @@
-"""Every hop between gateway, lite and PostgreSQL has a bound: nothing waits for ever for somebody who is gone."""
+"""Every hop between gateway, lite and PostgreSQL has a bound: nothing waits for ever for what is gone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it has none
 import httpx
 import psutil
 import pytest
 
+from embedded_supabase import sql
 from tests.embedded_fixtures import (
     SMALL_MIGRATIONS,
     RunningSupabase,
@@ -36,8 +36,8 @@ def running() -> Iterator[RunningSupabase]:
     Path(f"{folder}.err").unlink(missing_ok=True)
 
 
-def database_socket(running: RunningSupabase) -> Path:
-    return Path(running.database_url.split("host=")[1]) / ".s.PGSQL.5432"
+def database_folder(running: RunningSupabase) -> Path:
+    return Path(running.database_url.split("host=")[1])
 
 
 async def ask(running: RunningSupabase, count: int, *, timeout: float) -> list[int]:
@@ -53,7 +53,7 @@ async def ask(running: RunningSupabase, count: int, *, timeout: float) -> list[i
 
 async def end_connections(running: RunningSupabase) -> None:
     """Cut lite's connections off, as a restart of PostgreSQL does."""
-    connection = await asyncpg.connect(running.database_url)  # pyright: ignore
+    connection = await sql.connect(str(database_folder(running)), "postgres")
     await connection.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'postgres.js'"
     )
@@ -65,7 +65,7 @@ async def test_attempts_to_connect_in_vain_do_not_slow_down_what_comes_after(
 ) -> None:
     """Many requests meet a database that cannot be reached; once it can be, everything works at once."""
     assert set(await ask(running, 24, timeout=20)) == {200}
-    socket = database_socket(running)
+    socket = database_folder(running) / ".s.PGSQL.5432"
     aside = socket.with_name("aside")
     for _ in range(3):
         await end_connections(running)
@@ -130,14 +130,14 @@ async def test_a_lite_that_does_not_answer_is_started_again(running: RunningSupa
 
 async def test_a_session_that_computes_does_not_hold_up_the_restart(running: RunningSupabase) -> None:
     """It would outlive its killed server until its statement is done, and no other could start meanwhile."""
-    connection = await asyncpg.connect(running.database_url)  # pyright: ignore
+    connection = await sql.connect(str(database_folder(running)), "postgres")
     computing = asyncio.create_task(
         connection.fetchval("select count(*) from generate_series(1, 10000000000)")
     )
     await asyncio.sleep(1)
     os.kill(running.children["postgres"], signal.SIGKILL)
     await until_well(running, 15)
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises(sql.UNREACHABLE):
         await computing
 
 
