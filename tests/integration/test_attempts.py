@@ -30,6 +30,7 @@ from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
+from pythonic_assistant.domain.ending import Released
 from pythonic_assistant.domain.event import EgressBegun, EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret
 from pythonic_assistant.ports import Fence
@@ -391,7 +392,7 @@ async def test_what_an_interrupted_attempt_sent_is_not_sent_again_without_a_pers
             for n, e in enumerate((sent, refused), start=1)
         ],
     )
-    await queue.release(fence)
+    await queue.end(Released(task_id=fence.task_id, attempt=fence.attempt))
     row = await world.work(QUIET)
     if not stopped:
         assert row["state"] == "succeeded", row["error"]
