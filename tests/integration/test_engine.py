@@ -1,4 +1,4 @@
-"""The engine on a real database: turns, hints, stops, and a worker that is cut off in the middle of a task."""
+"""The engine on a real database: turns, hints, stops, and a worker that is cut off in mid-task."""
 
 from __future__ import annotations
 
