@@ -27,6 +27,7 @@ from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
+from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
 from pythonic_assistant.domain.errors import (
     AssistantError,
@@ -47,6 +48,7 @@ from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
 from worker.publishing import publish
 from worker.runner import SpareRunner
+from worker.sweeping import keep_sweeping
 
 log = logging.getLogger("worker")
 
@@ -223,7 +225,9 @@ class Worker:
             keeping = group.create_task(line.keep(), name="realtime")
             draining = group.create_task(_drain_when(stopped, engine), name="drain")
             publishing = group.create_task(publish(secrets, self.key), name="publish-key")
+            sweeping = group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep")
             await engine.serve()
+            sweeping.cancel()
             keeping.cancel()
             publishing.cancel()
             draining.cancel()
