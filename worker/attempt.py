@@ -31,7 +31,7 @@ from worker.config import WorkerConfig
 from worker.fetching import Fetching
 from worker.keeping import Keeping
 from worker.redacting import without_secrets
-from worker.relay import Relay
+from worker.relay import Relay, with_refusals
 from worker.runner import Runner, SpareRunner
 from worker.tools import Answering, Records, TaskTools
 
@@ -265,8 +265,16 @@ class Attempt:
         if self._relay.lost.is_set():
             self._note("lease lost, result dropped", "lease_lost")
             return
-        ending = self._ending_of(without_secrets(ended, self._access.redactor))
-        kept = await self._persist(lambda: self._queue.end(ending))
+        ended = with_refusals(without_secrets(ended, self._access.redactor), self._relay.refused)
+        try:
+            kept = await self._persist(lambda: self._queue.end(self._ending_of(ended)))
+        except InvalidInputError as error:
+            if not isinstance(ended, RunSucceeded):
+                raise
+            refused = RunFailed(
+                error=f"The answer could not be stored: {error}", retryable=False, usage=ended.usage
+            )
+            kept = await self._persist(lambda: self._queue.end(self._ending_of(refused)))
         self._note("attempt ended" if kept else "lease lost, result dropped", ended.kind)
 
     def _ending_of(self, ended: RunEnded) -> Ending:

@@ -25,7 +25,7 @@ from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.ports import Endings
 from tests.contract.queue_world import World, open_world
 from tests.embedded_fixtures import RunningSupabase
-from tests.integration.test_attempts import KEY, Broker, Runners
+from tests.integration.attempt_world import KEY, Broker, Runners
 from tests.servers.between import network
 from worker.access import Means
 from worker.attempt import Attempt
@@ -198,7 +198,7 @@ async def test_what_the_database_refuses_of_one_task_costs_no_other(world: World
     good = [await world.add(person) for _ in range(3)]
     async with working(world, tmp_path / "a", REFUSED, slots=4):
         row = await until_state(world, bad, "failed")
-        assert "The worker made a mistake (InvalidInputError)" in row["error"]
+        assert "The answer could not be stored" in row["error"]
         for task in good:
             assert (await until_state(world, task, "succeeded"))["answer"] == "fine"
 
