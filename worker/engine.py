@@ -284,7 +284,8 @@ class Engine:
         """Say it when leases have ended.
 
         The runs go on: if nobody has taken their tasks, nothing is lost by a database that was away for a
-        minute. What they write is fenced, and nothing goes out before the database knows of it.
+        minute. What they write is fenced, and no request that may change something goes out before the
+        database knows of it.
         """
         silent = _now() - self._beaten
         if silent <= self._config.lease_seconds:
