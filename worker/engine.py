@@ -218,8 +218,10 @@ class Engine:
             )
         finally:
             del self._running[attempt.fence]
+            claimed_for = attempt.fence in self._leaving.left  # its slot was free in the turn that ended it
             self._leaving.gone(attempt.fence)
-            self._wake.set()
+            if not claimed_for or self._drain.is_set():
+                self._wake.set()
 
     async def _stop_when_drained(self) -> None:
         await self._drain.wait()
