@@ -17,6 +17,8 @@ class Hearer(Protocol):
 
     def heard_events(self, payload: Mapping[str, Any]) -> None: ...
 
+    def heard_delivery(self, _payload: Mapping[str, Any]) -> None: ...
+
     def heard_presence(self, state: Mapping[str, Any]) -> None: ...
 
     def heard_connection(self, state: ConnectionState) -> None: ...
@@ -38,7 +40,11 @@ async def keep_connected(
         subscriptions=(
             Subscription(
                 topic=f"user:{user_id}",
-                on_broadcast={"task": hearer.heard_task, "events": hearer.heard_events},
+                on_broadcast={
+                    "task": hearer.heard_task,
+                    "events": hearer.heard_events,
+                    "delivery": hearer.heard_delivery,
+                },
             ),
             Subscription(topic="workers", on_presence=hearer.heard_presence),
         ),

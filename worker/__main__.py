@@ -16,14 +16,16 @@ from uuid import UUID
 
 from hypercorn.asyncio import serve as serve_http  # pyright: ignore[reportUnknownVariableType]  its WSGI half is untyped
 from hypercorn.config import Config
-from supabase import AsyncClientOptions, acreate_client
+from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.egress.broker import EgressBroker
 from pythonic_assistant.adapters.egress.policy import Route, read_routes
+from pythonic_assistant.adapters.mail import Mailer, read_allowed, read_mail_server
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
 from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
+from pythonic_assistant.adapters.store.supabase_deliveries import SupabaseDeliveries
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
@@ -41,12 +43,14 @@ from worker.access import Means
 from worker.app import UNAVAILABLE, Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
+from worker.deliveries import LEASE_SECONDS, Deliverer
 from worker.engine import Engine
 from worker.identity import identity
 from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
 from worker.publishing import publish
 from worker.runner import SpareRunner
+from worker.webhook import WebhookSender
 
 log = logging.getLogger("worker")
 
@@ -84,6 +88,8 @@ def config_of(settings: Settings) -> WorkerConfig:
         packages=settings.home / "packages",
         private_hosts=settings.private_hosts,
         secrets_key=settings.secrets_key.reveal() if settings.secrets_key else None,
+        mail=read_mail_server(settings.smtp_url.reveal(), settings.mail_from) if settings.smtp_url else None,
+        mail_to=read_allowed(settings.mail_to),
     )
 
 
@@ -116,6 +122,22 @@ class Worker:
             sandbox_problem=self.sandbox_problem,
             sandbox_note=self.sandbox_note,
             model=self.config.model.model if self.config.model else None,
+        )
+
+    def _deliverer(self, client: AsyncClient, secrets: SupabaseSecrets) -> Deliverer:
+        store = SupabaseDeliveries(
+            client,
+            worker=self.id,
+            can_mail=self.config.mail is not None,
+            allowed=self.config.mail_to,
+            lease_seconds=LEASE_SECONDS,
+        )
+        return Deliverer(
+            store,
+            secrets=secrets,
+            key=self.key,
+            webhooks=WebhookSender(routes=self.routes),
+            mailer=Mailer(self.config.mail) if self.config.mail else None,
         )
 
     def presence(self) -> dict[str, object]:
@@ -209,11 +231,19 @@ class Worker:
 
         engine = Engine(config=self.config, queue=queue, journal=queue, attempt_of=attempt_of)
         self.engine = engine
+        deliverer = self._deliverer(client, secrets)
         line = RealtimeLine(
             url=self.config.supabase_url,
             key=self.config.supabase_key,
             subscriptions=(
-                Subscription(topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel}),
+                Subscription(
+                    topic="queue",
+                    on_broadcast={
+                        "queued": engine.wake,
+                        "cancel": engine.cancel,
+                        "delivery": deliverer.wake,
+                    },
+                ),
                 self._seen(),
             ),
             on_up=_set_realtime(engine, up=True),
@@ -223,7 +253,10 @@ class Worker:
             keeping = group.create_task(line.keep(), name="realtime")
             draining = group.create_task(_drain_when(stopped, engine), name="drain")
             publishing = group.create_task(publish(secrets, self.key), name="publish-key")
+            delivering = group.create_task(deliverer.serve(), name="deliveries")
             await engine.serve()
+            deliverer.stop()
+            await delivering
             keeping.cancel()
             publishing.cancel()
             draining.cancel()
