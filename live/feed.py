@@ -2,7 +2,8 @@
 
 Every part that can change has a channel with a number that grows with each change: `task:<id>`,
 `thread:<id>` (which tasks it has), `threads` (the list of conversations), `rules` (what they deliver) and
-`status` (connection and workers). A reader takes the number first and the content second, so it never misses a change.
+`status` (connection and workers). A reader takes the number first and the content second, so it never misses
+a change.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ class Hearer(Protocol):
 
     def heard_task(self, payload: Mapping[str, Any]) -> None: ...
 
+    def heard_tasks(self, payload: Mapping[str, Any]) -> None: ...
+
     def heard_events(self, payload: Mapping[str, Any]) -> None: ...
 
     def heard_delivery(self, _payload: Mapping[str, Any]) -> None: ...
@@ -42,6 +44,7 @@ async def keep_connected(
                 topic=f"user:{user_id}",
                 on_broadcast={
                     "task": hearer.heard_task,
+                    "tasks": hearer.heard_tasks,
                     "events": hearer.heard_events,
                     "delivery": hearer.heard_delivery,
                 },

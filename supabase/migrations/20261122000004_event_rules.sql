@@ -27,7 +27,7 @@ comment on column public.task_changes.id is 'Identifier; in order within the tas
 comment on column public.task_changes.old_state is 'The state before; null when the task was asked.';
 comment on column public.task_changes.state is 'The state since then.';
 comment on column public.task_changes.why is 'asked, asked_by_rule, due, room_made, claimed, released, worker_lost, tried_again_later, finished, failed, waits, resumed, cancelled, retried, or changed.';
-comment on column public.task_changes.detail is 'The error, or why the task is held; shortened.';
+comment on column public.task_changes.detail is 'The error, or why the task is held or what it waits for; shortened.';
 comment on column public.task_changes.attempt is 'The attempt at that time.';
 comment on column public.task_changes.changed_at is 'When it changed.';
 comment on column public.task_changes.user_id is 'The person whose task it is.';
@@ -40,27 +40,29 @@ create index tasks_caused_by on public.tasks (caused_by) where caused_by is not 
 comment on column public.tasks.caused_by is 'The task whose change of state made a rule start this one.';
 comment on column public.tasks.caused_by_rules is 'The rules that led here, the first one first: as many as the chain is deep, at most 3.';
 
-create function pythonic.why_changed(p_old public.tasks, p_new public.tasks) returns text
+create function pythonic.why_changed(
+    p_old text, p_new text, p_failures_before integer, p_failures integer, p_by_rule boolean) returns text
 language sql immutable set search_path = ''
 as $$
     select case
-        when p_old.id is null then case when cardinality(p_new.caused_by_rules) > 0 then 'asked_by_rule' else 'asked' end
-        when p_new.state = 'cancelled' then 'cancelled'
-        when p_new.state = 'waiting' then 'waits'
-        when p_new.state = 'running' then 'claimed'
-        when p_new.state = 'succeeded' then 'finished'
-        when p_old.state in ('succeeded', 'failed', 'cancelled') then 'retried'
-        when p_old.state = 'waiting' and p_new.state in ('queued', 'held') then 'resumed'
-        when p_old.state = 'running' and p_new.state in ('queued', 'held') then
-            case when p_new.failures > p_old.failures then 'worker_lost' else 'released' end
-        when p_new.state = 'failed' then 'failed'
-        when p_old.state = 'running' and p_new.state = 'scheduled' then 'tried_again_later'
-        when p_old.state = 'scheduled' and p_new.state in ('queued', 'held') then 'due'
-        when p_old.state = 'held' and p_new.state = 'queued' then 'room_made'
+        when p_old is null then case when p_by_rule then 'asked_by_rule' else 'asked' end
+        when p_new = 'cancelled' then 'cancelled'
+        when p_new = 'waiting' then 'waits'
+        when p_new = 'running' then 'claimed'
+        when p_new = 'succeeded' then 'finished'
+        when p_old in ('succeeded', 'failed', 'cancelled') then 'retried'
+        when p_old = 'waiting' and p_new in ('queued', 'held') then 'resumed'
+        when p_old = 'running' and p_new in ('queued', 'held') then
+            case when p_failures > p_failures_before then 'worker_lost' else 'released' end
+        when p_new = 'failed' then 'failed'
+        when p_old = 'running' and p_new = 'scheduled' then 'tried_again_later'
+        when p_old = 'scheduled' and p_new in ('queued', 'held') then 'due'
+        when p_old = 'held' and p_new = 'queued' then 'room_made'
         else 'changed'
     end
 $$;
-comment on function pythonic.why_changed(public.tasks, public.tasks) is 'Why a task''s state changed, from its row before (null: it was asked) and after.';
+comment on function pythonic.why_changed(text, text, integer, integer, boolean) is
+    'Why a task''s state changed, from its states and failures before (null: it was asked) and after.';
 
 -- ---------------------------------------------------------------------------------------------------------
 -- What rules may say: one sentence for each mistake
@@ -475,59 +477,114 @@ end
 $$;
 comment on function pythonic.add_delivery(public.event_rules, bigint, text, jsonb) is 'Has something delivered by a rule; at once dead when it cannot be. Null: a default rule keeps silent.';
 
-create function pythonic.record_change() returns trigger
-language plpgsql security definer set search_path = '' set jit = off
+create function pythonic.deliver_change(
+    p_rule public.event_rules, p_task public.tasks, p_old text, p_why text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+    perform pythonic.add_delivery(p_rule, p_task.id, 'task.' || p_task.state, jsonb_build_object(
+        'task_id', p_task.id, 'thread_id', p_task.thread_id, 'assistant_id', p_task.assistant_id,
+        'state', p_task.state, 'old_state', p_old, 'why', p_why, 'labels', to_jsonb(p_task.labels),
+        'attempt', p_task.attempt, 'verdict', p_task.verdict, 'caused_by', p_task.caused_by,
+        'prompt', left(p_task.prompt, 4000), 'answer', left(p_task.answer, 8000), 'error', left(p_task.error, 2000),
+        'shortened', char_length(p_task.prompt) > 4000 or coalesce(char_length(p_task.answer), 0) > 8000
+            or coalesce(char_length(p_task.error), 0) > 2000,
+        'created_at', p_task.created_at, 'finished_at', p_task.finished_at));
+end
+$$;
+comment on function pythonic.deliver_change(public.event_rules, public.tasks, text, text) is 'Has a change of state delivered by a rule.';
+
+create function pythonic.rule_matches(p_rule public.event_rules, p_task public.tasks) returns boolean
+language sql immutable set search_path = ''
+as $$
+    select p_task.kind = 'task'
+        and (not p_rule.pattern ? 'states' or p_rule.pattern -> 'states' ? p_task.state)
+        and (not p_rule.pattern ? 'verdicts' or coalesce(p_rule.pattern -> 'verdicts' ? p_task.verdict, false))
+        and (not p_rule.pattern ? 'labels' or p_rule.pattern -> 'labels' ?| p_task.labels)
+        -- Without an assistant it is the first of those that are built in.
+        and (not p_rule.pattern ? 'assistants' or p_rule.pattern -> 'assistants' ? coalesce(
+            nullif(p_task.counted_assistant::text, '00000000-0000-0000-0000-000000000000'),
+            '00000000-0000-4000-8000-000000000001'))
+        -- A rule never answers what it has caused, however many tasks lie between.
+        and (p_rule.action <> 'task' or p_rule.id <> all (p_task.caused_by_rules))
+$$;
+comment on function pythonic.rule_matches(public.event_rules, public.tasks) is 'Whether a rule acts on the state that a task has come to.';
+
+create function pythonic.record_asked() returns trigger
+language plpgsql security definer set search_path = ''
+    set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_why text;
-    v_detail text;
+    v_users uuid[];
     v_rule public.event_rules;
-    v_assistant uuid;
-    v_task jsonb;
+    v_task public.tasks;
 begin
-    v_why := pythonic.why_changed(case when tg_op = 'UPDATE' then old end, new);
-    v_task := case when v_why in ('failed', 'tried_again_later', 'worker_lost') or new.state in ('held', 'waiting') then to_jsonb(new) end;
-    v_detail := case
-        when new.state = 'held' then v_task ->> 'held_because'
-        when v_why in ('failed', 'tried_again_later', 'worker_lost') then new.error
-    end;
-    insert into public.task_changes (task_id, user_id, old_state, state, why, detail, attempt)
-    values (new.id, new.user_id, case when tg_op = 'UPDATE' then old.state end, new.state, v_why, left(v_detail, 500), new.attempt);
-    if new.kind <> 'task' then return null; end if;
-
+    insert into public.task_changes (task_id, user_id, state, why, detail, attempt)
+        select a.id, a.user_id, a.state, pythonic.why_changed(null, a.state, 0, 0, a.caused_by_rules <> '{}'),
+            left(a.held_because, 500), a.attempt
+        from added a order by a.id;
+    select array_agg(distinct a.user_id) into v_users from added a where a.kind = 'task';
     for v_rule in
-        select r.* from public.event_rules r
-        where r.user_id = new.user_id and r.enabled
-            and (not r.pattern ? 'states' or r.pattern -> 'states' ? new.state)
-            and (not r.pattern ? 'verdicts' or r.pattern -> 'verdicts' ? new.verdict)
-            -- A rule never answers what it has caused, however many tasks lie between.
-            and (r.action <> 'task' or r.id <> all (new.caused_by_rules))
+        select r.* from public.event_rules r where r.user_id = any (v_users) and r.enabled
+            and (not r.pattern ? 'states' or r.pattern -> 'states' ?| '{scheduled,held,queued}')
         order by r.created_at, r.id
     loop
-        if v_rule.pattern ? 'assistants' then
-            v_assistant := coalesce(new.assistant_id, (select th.assistant_id from public.threads th where th.id = new.thread_id),
-                '00000000-0000-4000-8000-000000000001');
-            continue when not v_rule.pattern -> 'assistants' ? v_assistant::text;
-        end if;
-        continue when v_rule.pattern ? 'labels' and not exists (
-            select 1 from jsonb_array_elements_text(v_rule.pattern -> 'labels') l where to_jsonb(new) -> 'labels' ? l);
-        perform pythonic.add_delivery(v_rule, new.id, 'task.' || new.state, jsonb_build_object(
-            'task_id', new.id, 'thread_id', new.thread_id, 'assistant_id', new.assistant_id,
-            'state', new.state, 'old_state', case when tg_op = 'UPDATE' then old.state end, 'why', v_why,
-            'attempt', new.attempt, 'verdict', new.verdict, 'caused_by', new.caused_by,
-            'prompt', left(new.prompt, 4000), 'answer', left(new.answer, 8000), 'error', left(new.error, 2000),
-            'shortened', char_length(new.prompt) > 4000 or coalesce(char_length(new.answer), 0) > 8000
-                or coalesce(char_length(new.error), 0) > 2000,
-            'created_at', new.created_at, 'finished_at', new.finished_at));
+        for v_task in select a.* from added a
+            where a.user_id = v_rule.user_id and pythonic.rule_matches(v_rule, a::public.tasks) order by a.id loop
+            perform pythonic.deliver_change(v_rule, v_task, null,
+                pythonic.why_changed(null, v_task.state, 0, 0, v_task.caused_by_rules <> '{}'));
+        end loop;
     end loop;
     return null;
 end
 $$;
-comment on function pythonic.record_change() is 'Records a change of state, and has the person''s rules act on it, in the same transaction.';
-create trigger task_asked_recorded after insert on public.tasks
-    for each row execute function pythonic.record_change();
-create trigger task_state_recorded after update on public.tasks
-    for each row when (old.state is distinct from new.state) execute function pythonic.record_change();
+comment on function pythonic.record_asked() is 'Records that tasks were asked, and has rules act on it, in the same transaction.';
+
+create function pythonic.record_changed() returns trigger
+language plpgsql security definer set search_path = ''
+    set jit = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+    v_users uuid[];
+    v_states text[];
+    v_rule public.event_rules;
+    v_found record;
+begin
+    -- Most updates are heartbeats, and change no state.
+    select array_agg(distinct n.user_id), array_agg(distinct n.state) into v_users, v_states
+        from changed n join former f on f.id = n.id where n.state <> f.state;
+    if v_users is null then return null; end if;
+    insert into public.task_changes (task_id, user_id, old_state, state, why, detail, attempt)
+        select n.id, n.user_id, f.state, n.state,
+            pythonic.why_changed(f.state, n.state, f.failures, n.failures, false),
+            left(case
+                when n.state = 'held' then n.held_because
+                when n.state = 'waiting' then n.waiting_for
+                when n.state = 'failed' or f.state = 'running' and n.state = 'scheduled' then n.error
+            end, 500), n.attempt
+        from changed n join former f on f.id = n.id where n.state <> f.state order by n.id;
+    for v_rule in
+        select r.* from public.event_rules r where r.user_id = any (v_users) and r.enabled
+            and (not r.pattern ? 'states' or r.pattern -> 'states' ?| v_states)
+        order by r.created_at, r.id
+    loop
+        for v_found in select n::public.tasks as task, f.state as old_state,
+                pythonic.why_changed(f.state, n.state, f.failures, n.failures, false) as why
+            from changed n join former f on f.id = n.id
+            where n.state <> f.state and n.user_id = v_rule.user_id and pythonic.rule_matches(v_rule, n::public.tasks)
+            order by n.id loop
+            perform pythonic.deliver_change(v_rule, v_found.task, v_found.old_state, v_found.why);
+        end loop;
+    end loop;
+    return null;
+end
+$$;
+comment on function pythonic.record_changed() is 'Records changes of state, and has rules act on them, in the same transaction.';
+-- Once for each statement: a claim changes many tasks.
+create trigger tasks_asked_recorded after insert on public.tasks
+    referencing new table as added for each statement execute function pythonic.record_asked();
+create trigger tasks_state_recorded after update on public.tasks
+    referencing old table as former new table as changed for each statement execute function pythonic.record_changed();
 
 -- ---------------------------------------------------------------------------------------------------------
 -- For people
@@ -713,7 +770,7 @@ begin
     select * into v_delivery from public.deliveries d where d.id = p_delivery;
     if not found then return null; end if;
     -- The order of locks of the queue: admission of the person, then tasks; deliveries come last.
-    perform pythonic.state_on_admission(v_delivery.user_id);
+    perform pythonic.lock_admissions(array[v_delivery.user_id]);
     select * into v_cause from public.tasks t where t.id = v_delivery.task_id for key share;
     select * into v_delivery from public.deliveries d
         where d.id = p_delivery and d.fence = p_fence and d.worker_id = p_worker for update;
@@ -723,11 +780,12 @@ begin
         raise exception 'No task was started: task % is the third in a chain of rules, and a chain ends there.', v_cause.id
             using errcode = 'invalid_parameter_value';
     end if;
-    insert into public.tasks (user_id, prompt, thread_id, assistant_id, queue, dedupe_key, caused_by, caused_by_rules)
+    insert into public.tasks
+        (user_id, prompt, thread_id, assistant_id, queue, labels, dedupe_key, caused_by, caused_by_rules)
     values (v_delivery.user_id, p_prompt,
         case when v_rule.target -> 'same_thread' = 'true' then v_cause.thread_id end,
         coalesce((v_rule.target ->> 'assistant')::uuid, v_cause.assistant_id),
-        coalesce(v_cause.queue, 'default'), 'delivery:' || v_delivery.id::text, v_cause.id,
+        coalesce(v_cause.queue, 'default'), coalesce(v_cause.labels, '{}'), 'delivery:' || v_delivery.id::text, v_cause.id,
         coalesce(v_cause.caused_by_rules, '{}') || v_rule.id)
     returning id into v_made;
     update public.deliveries set state = 'delivered', finished_at = now(), worker_id = null, lease_until = null,
@@ -774,7 +832,7 @@ comment on function public.start_caused_task(uuid, uuid, integer, text) is 'For 
 revoke all on function pythonic.why_changed, pythonic.pattern_problem, pythonic.host_of_url, pythonic.webhook_problem,
     pythonic.template_problem, pythonic.target_problem, pythonic.mail_allowed, pythonic.mail_recipient,
     pythonic.mail_problem, pythonic.check_rule, pythonic.rule_paused, pythonic.add_default_rule, pythonic.add_delivery,
-    pythonic.record_change, pythonic.test_rule, pythonic.resend_delivery, pythonic.wait_after,
+    pythonic.deliver_change, pythonic.rule_matches, pythonic.record_asked, pythonic.record_changed, pythonic.test_rule, pythonic.resend_delivery, pythonic.wait_after,
     pythonic.claim_deliveries, pythonic.finish_delivery, pythonic.fail_delivery, pythonic.start_caused_task from public;
 revoke all on function public.test_rule, public.resend_delivery, public.mail_problem, public.claim_deliveries,
     public.finish_delivery, public.fail_delivery, public.start_caused_task from public, anon, authenticated;

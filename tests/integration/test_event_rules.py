@@ -62,8 +62,12 @@ async def test_every_change_of_state_is_a_row_whoever_made_it(world: RulesWorld)
     )
     await database.execute("select public.claim_tasks($1, $2, 0, 30, '[]')", uuid4(), world.queue)
     # By hand, as in the dashboard.
-    await database.execute("update public.tasks set state = 'held' where id = $1", failed)
-    await database.execute("update public.tasks set state = 'queued' where id = $1", failed)
+    await database.execute(
+        "update public.tasks set state = 'held', held_because = 'by hand' where id = $1", failed
+    )
+    await database.execute(
+        "update public.tasks set state = 'queued', held_because = null where id = $1", failed
+    )
     assert await world.changes(failed) == [
         (None, "queued", "asked"),
         ("queued", "running", "claimed"),
