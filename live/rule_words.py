@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from live.rule_desk import DeliveryRow, RuleRow
-from live.wording import STATE_WORDS, ago, counted, plain, until
+from live.wording import STATE_WORDS, ago, counted, literal, plain, until
 
 STATE_CHOICES: Final = {name: words.partition(":")[0] for name, words in STATE_WORDS.items()}
 ACTION_CHOICES: Final = {"email": "Send an e-mail", "webhook": "Call a webhook", "task": "Start a task"}
@@ -42,7 +42,7 @@ def then(rule: RuleRow) -> str:
     """ "write an e-mail to you": Markdown."""
     match rule.action:
         case "webhook":
-            return f"call {plain(str(rule.target.get('url', '')))}"
+            return f"call {literal(str(rule.target.get('url', '')))}"
         case "email":
             return f"write an e-mail to {plain(str(rule.target.get('to') or 'you'))}"
         case _:

@@ -25,11 +25,14 @@ _OPEN, _REMOVED, _SHOWN = "rules_open", "rule_removed", "rule_shown"
 _ICONS = {"webhook": ":material/webhook:", "email": ":material/mail:", "task": ":material/playlist_add:"}
 
 
-def show(person: Person) -> None:
-    """Open the dialog, in its first state."""
+def show() -> None:
+    """Open the dialog, in its first state.
+
+    It is the whole page that draws it: a dialog of the sidebar would go whenever the sidebar is redrawn.
+    """
     _close()
     st.session_state[_OPEN] = True
-    _dialog(person)
+    st.rerun()
 
 
 def keep_open(person: Person) -> None:
@@ -76,10 +79,10 @@ def _rule(person: Person, rule: RuleRow) -> None:
         if rule.secret:
             small(f":material/key: Signed with the secret {plain(rule.secret)}")
         if not rule.enabled:
-            why = f": {plain(rule.paused_because)}" if rule.paused_because else ""
+            why = plain(rule.paused_because or "")
             st.badge("paused", icon=":material/pause:", color="gray")
             if why:
-                small(f"Paused{why}")
+                small(why)
         if st.session_state.get(_REMOVED) == rule.id:
             _ask_to_remove(person, rule)
         _deliveries(person, rule)

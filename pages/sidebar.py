@@ -48,7 +48,7 @@ def _panel() -> None:
         if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):
             secrets.show(person)
         if st.button("Rules", icon=":material/bolt:", width="stretch", key="rules"):
-            rules.show(person)
+            rules.show()
         _account()
 
 

@@ -78,8 +78,8 @@ def read_mail_server(address: str, sender: str) -> MailServer:
         or re.search(r"\s", address)
     ):
         raise ConfigurationError(f"PYTHONIC_SMTP_URL is no address of a mail server: write {_FORM}.")
-    name, plain = parseaddr(sender)
-    if not _ADDRESS.fullmatch(plain) or not (name + plain).isprintable():
+    plain = parseaddr(sender)[1]
+    if not _ADDRESS.fullmatch(plain) or not sender.isprintable():
         raise ConfigurationError(
             f"PYTHONIC_MAIL_FROM is {sender!r}: write an e-mail address, such as tasks@example.org."
         )
