@@ -12,7 +12,7 @@ from tests.acceptance.page_world import PlayedWorker, free_port, start_page, sto
 from tests.embedded_fixtures import RunningSupabase
 
 pytestmark = pytest.mark.timeout(120)
-WAIT = 15_000
+WAIT = 30_000
 
 
 async def fill(page: Page, label: str, text: str) -> None:
@@ -37,6 +37,7 @@ async def test_a_rule_from_the_form_to_the_dead_letter(
             page = await browser.new_page()
             await page.goto(f"http://127.0.0.1:{port}/")
             await page.get_by_role("button", name="Open as local user").click(timeout=WAIT)
+            await page.get_by_text("Connected", exact=True).wait_for(timeout=WAIT)
             await page.get_by_role("button", name="Rules", exact=True).click(timeout=WAIT)
             await page.get_by_text("No e-mail can be sent yet").wait_for(timeout=WAIT)
             await page.get_by_text("When a task fails, write an e-mail to you.").wait_for(timeout=WAIT)
@@ -80,9 +81,10 @@ async def test_a_rule_from_the_form_to_the_dead_letter(
             )
             assert state == "pending"
 
-            await page.locator("[class*=st-key-rule-menu] button").nth(1).click()
+            card = page.locator("[class*=st-key-rule-card-]").filter(has_text="The team")
+            await card.locator("[class*=st-key-rule-menu] button:visible").click()
             await page.get_by_text("Pause", exact=True).click()
-            await page.get_by_text("paused", exact=True).wait_for(timeout=WAIT)
+            await card.locator(".stMarkdownBadge").filter(has_text="paused").wait_for(timeout=WAIT)
             await browser.close()
     finally:
         await database.execute(
