@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from live.desk import Position
 from live.rows import ArtifactRow, EventRow, TaskRow, Worker
-from live.wording import UNAVAILABLE, announcement
+from live.wording import UNAVAILABLE, UNSAFE, announcement
 
 _FAILURES_KEPT = 20
 ConnectionState = Literal["connecting", "connected", "lost"]
@@ -115,6 +115,10 @@ class Feed:
     def can_run(self) -> bool:
         """Whether a worker that is online runs code at all."""
         return any(worker.sandbox != UNAVAILABLE for worker in self.workers)
+
+    def has_unsafe(self) -> bool:
+        """Whether a worker that is online runs code without walls."""
+        return any(worker.sandbox == UNSAFE for worker in self.workers)
 
     # Listening
 

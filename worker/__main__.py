@@ -29,6 +29,7 @@ from pythonic_assistant.adapters.store.supabase_deliveries import SupabaseDelive
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
+from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
 from pythonic_assistant.domain.errors import (
     AssistantError,
@@ -50,6 +51,7 @@ from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
 from worker.publishing import publish
 from worker.runner import SpareRunner
+from worker.sweeping import keep_sweeping
 from worker.webhook import WebhookSender
 
 log = logging.getLogger("worker")
@@ -253,10 +255,12 @@ class Worker:
             keeping = group.create_task(line.keep(), name="realtime")
             draining = group.create_task(_drain_when(stopped, engine), name="drain")
             publishing = group.create_task(publish(secrets, self.key), name="publish-key")
+            sweeping = group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep")
             delivering = group.create_task(deliverer.serve(), name="deliveries")
             await engine.serve()
             deliverer.stop()
             await delivering
+            sweeping.cancel()
             keeping.cancel()
             publishing.cancel()
             draining.cancel()

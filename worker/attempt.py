@@ -29,7 +29,7 @@ from worker.config import WorkerConfig
 from worker.fetching import Fetching
 from worker.keeping import Keeping
 from worker.redacting import without_secrets
-from worker.relay import Relay
+from worker.relay import Relay, with_refusals
 from worker.runner import Runner, SpareRunner
 from worker.tools import Answering, Records, TaskTools
 
@@ -261,24 +261,36 @@ class Attempt:
         if self._relay.lost.is_set():
             self._note("lease lost, result dropped", "lease_lost")
             return
-        ending = without_secrets(ending, self._access.redactor)
+        ending = with_refusals(without_secrets(ending, self._access.redactor), self._relay.refused)
         if isinstance(ending, RunSucceeded):
-            kept = await self._persist(
-                lambda: self._journal.finish(
-                    self.fence, answer=ending.answer, verdict=ending.verdict, usage=ending.usage
+            try:
+                kept = await self._finish(ending)
+            except InvalidInputError as error:
+                ending = RunFailed(
+                    error=f"The answer could not be stored: {error}", retryable=False, usage=ending.usage
                 )
-            )
+                kept = await self._fail(ending)
         else:
-            kept = await self._persist(
-                lambda: self._journal.fail(
-                    self.fence,
-                    error=ending.error,
-                    retryable=ending.retryable,
-                    evidence=ending.evidence,
-                    usage=ending.usage,
-                )
-            )
+            kept = await self._fail(ending)
         self._note("attempt ended" if kept else "lease lost, result dropped", ending.kind)
+
+    async def _finish(self, ending: RunSucceeded) -> bool:
+        return await self._persist(
+            lambda: self._journal.finish(
+                self.fence, answer=ending.answer, verdict=ending.verdict, usage=ending.usage
+            )
+        )
+
+    async def _fail(self, ending: RunFailed) -> bool:
+        return await self._persist(
+            lambda: self._journal.fail(
+                self.fence,
+                error=ending.error,
+                retryable=ending.retryable,
+                evidence=ending.evidence,
+                usage=ending.usage,
+            )
+        )
 
     async def _end_early(self, reason: Stop) -> None:
         self._note("attempt stopped", f"stop_{reason}")

@@ -95,7 +95,10 @@ class Means:
         if method in SAFE or (method, host) in self.sent:
             return
         if not await self._announce(EgressBegun(host=host, method=method)):
-            raise RefusedError("The attempt that this session belongs to has ended, so nothing is sent.")
+            raise RefusedError(
+                "What this session sends cannot be recorded any more, so nothing is sent: its attempt has "
+                "ended, or the database refused what was to be recorded."
+            )
         self.sent.add((method, host))
 
 
