@@ -42,6 +42,7 @@ from worker.app import UNAVAILABLE, Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.engine import Engine
+from worker.expiring import keep_expiring
 from worker.identity import identity
 from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
@@ -225,6 +226,7 @@ class Worker:
                 folder=folder,
                 means=means,
                 records=records,
+                effects=queue,
             )
 
         engine = Engine(
@@ -242,6 +244,7 @@ class Worker:
                     group.create_task(hearing, name="hints"),
                     group.create_task(_drain_when(stopped, engine), name="drain"),
                     group.create_task(publish(secrets, self.key), name="publish-key"),
+                    group.create_task(keep_expiring(queue), name="expire-approvals"),
                 ]
                 await engine.serve()
                 for task in beside:
