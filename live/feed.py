@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from live.desk import Position
 from live.rows import ArtifactRow, EventRow, TaskRow, Worker
-from live.wording import UNAVAILABLE, announcement
+from live.wording import UNAVAILABLE, UNSAFE, announcement
 
 ConnectionState = Literal["connecting", "connected", "lost"]
 STATUS, THREADS = "status", "threads"
@@ -103,6 +103,10 @@ class Feed:
     def can_run(self) -> bool:
         """Whether a worker that is online runs code at all."""
         return any(worker.sandbox != UNAVAILABLE for worker in self.workers)
+
+    def has_unsafe(self) -> bool:
+        """Whether a worker that is online runs code without walls."""
+        return any(worker.sandbox == UNSAFE for worker in self.workers)
 
     # Listening
 

@@ -67,6 +67,10 @@ function makeShared() {
     while (state.region.childElementCount > 5) state.region.firstElementChild.remove()
   }
   addEventListener("online", () => state.connect())
+  // Browsers may send what is typed into a field of several lines to a service that checks the spelling.
+  addEventListener("focusin", event => {
+    if (event.target.closest?.(".st-key-secret_lines")) event.target.spellcheck = false
+  })
   // Streamlit sends a message without the files that it could not take, and says so nowhere. Such a message is
   // held back instead, before Streamlit sees the key or the click.
   const heldBack = event => {

@@ -166,10 +166,21 @@ def problem(error: AssistantError) -> str:
     return UNREACHABLE if isinstance(error, StoreUnavailableError) else str(error)
 
 
+# What GitHub's Markdown makes a link of by itself, after all escapes are gone:
+# https://github.github.com/gfm/#autolinks-extension-
+_LINKED = re.compile(
+    r"(?<!\w)((?:https?://|www\.)\S*[^\s.,;:!?)\]'\"]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)", re.IGNORECASE
+)
+
+
 def plain(text: str) -> str:
-    """Text as Markdown that shows exactly this text on one line."""
-    line = " ".join(text.split())
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", line)
+    """Text as Markdown that shows exactly this text on one line; addresses as code, or they became links."""
+    parts = _LINKED.split(" ".join(text.split()))
+    return "".join(literal(part) if index % 2 else _escaped(part) for index, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", text)
 
 
 def literal(text: str) -> str:

@@ -32,16 +32,29 @@ def show(thread_id: str | None, assistant: AssistantRow) -> None:
     with visit.calmly():
         person = visit.person()
         own = _own(person, thread_id)
-        words = reach({*own, *assistant.hosts})
+        unsafe = person.feed.has_unsafe()
+        words = "all sites open" if unsafe else reach({*own, *assistant.hosts})
         # Not told of its opening: with `on_change` a popover is another one, and closed, under another label.
         with st.popover(
             words[0].upper() + words[1:] + (" · own limits" if limits() else ""),
-            icon=":material/public:" if own or assistant.hosts else ":material/public_off:",
+            icon=_icon(unsafe=unsafe, some=bool(own or assistant.hosts)),
             key="access",
         ):
+            if unsafe:
+                st.error(
+                    "A worker without a sandbox is online: code that it runs reaches every site, whatever is "
+                    "allowed here.",
+                    icon=":material/gpp_bad:",
+                )
             _hosts(person, thread_id, own, assistant)
             _secrets(person, (*own, *assistant.hosts))
             _limits(assistant)
+
+
+def _icon(*, unsafe: bool, some: bool) -> str:
+    if unsafe:
+        return ":material/gpp_bad:"
+    return ":material/public:" if some else ":material/public_off:"
 
 
 def limits() -> Mapping[str, int]:
@@ -100,7 +113,7 @@ def _own(person: Person, thread_id: str | None) -> tuple[str, ...]:
 def _hosts(person: Person, thread_id: str | None, own: tuple[str, ...], assistant: AssistantRow) -> None:
     st.markdown("**Sites that code in this thread may reach**")
     if not own and not assistant.hosts:
-        small("None: code runs without internet.")
+        small("None." if person.feed.has_unsafe() else "None: code runs without internet.")
     with st.container(gap="xxsmall", key="allowed-hosts"):
         for host in own:
             others = tuple(other for other in own if other != host)

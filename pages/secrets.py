@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 _NAME, _HOSTS, _VALUE, _RAW = "secret_name", "secret_hosts", "secret_value", "secret_raw"
 _REPLACED, _REMOVED, _SAID, _WRONG = "secret_replaced", "secret_removed", "secret_said", "secret_wrong"
 _OPEN = "secrets_open"
+# A field for several lines has the same look as one for a password: see live/page.css.
+_SEVERAL, _LINES = "secret_several", "secret_lines"
 
 
 def show(person: Person) -> None:
@@ -37,7 +39,7 @@ def keep_open(person: Person) -> None:
 
 
 def _close() -> None:
-    for name in (_OPEN, _NAME, _HOSTS, _VALUE, _RAW, _REPLACED, _REMOVED, _SAID, _WRONG):
+    for name in (_OPEN, _NAME, _HOSTS, _VALUE, _SEVERAL, _LINES, _RAW, _REPLACED, _REMOVED, _SAID, _WRONG):
         st.session_state.pop(name, None)
 
 
@@ -115,6 +117,8 @@ def _remove(person: Person, secret: SecretRow) -> None:
 def _form(person: Person, secrets: tuple[SecretRow, ...]) -> None:
     replaced: str | None = st.session_state.get(_REPLACED)
     st.markdown(f"**Replace {plain(replaced)}**" if replaced else "**Add a secret**")
+    # Outside of the form, because a form is drawn again only when it is sent.
+    several = st.toggle("The value has several lines, such as a PEM key", key=_SEVERAL)
     with st.form("secret", border=False):
         if not replaced:
             st.text_input("Name", key=_NAME, placeholder="GITHUB_TOKEN", max_chars=64, autocomplete="off")
@@ -125,8 +129,11 @@ def _form(person: Person, secrets: tuple[SecretRow, ...]) -> None:
             help="Host names, with commas between them.",
             autocomplete="off",
         )
-        # A new password to the browser: it offers to fill in none of those that it knows.
-        st.text_input("Value", key=_VALUE, type="password", autocomplete="new-password")
+        if several:
+            st.text_area("Value", key=_LINES, height=120)
+        else:
+            # A new password to the browser: it offers to fill in none of those that it knows.
+            st.text_input("Value", key=_VALUE, type="password", autocomplete="new-password")
         st.checkbox("Give code the value itself", key=_RAW)
         small(
             ":material/warning: Only for what is not HTTP, such as a database: code can then read the value, "
@@ -148,8 +155,9 @@ def _form(person: Person, secrets: tuple[SecretRow, ...]) -> None:
 
 def _save(person: Person, known: tuple[str, ...]) -> None:
     """Seal and send. The value leaves the session before anything else is done with it."""
-    value = str(st.session_state.get(_VALUE) or "").strip()
-    st.session_state[_VALUE] = ""
+    field = _LINES if st.session_state.get(_SEVERAL) else _VALUE
+    value = str(st.session_state.get(field) or "").strip()
+    st.session_state[field] = ""
     st.session_state.pop(_SAID, None)
     replaced: str | None = st.session_state.get(_REPLACED)
     name = replaced or str(st.session_state.get(_NAME) or "").strip()
@@ -184,7 +192,7 @@ def _replace(secret: SecretRow | None) -> None:
 
 def _empty_form() -> None:
     st.session_state.pop(_REPLACED, None)
-    st.session_state.update({_NAME: "", _HOSTS: "", _VALUE: "", _RAW: False})
+    st.session_state.update({_NAME: "", _HOSTS: "", _VALUE: "", _LINES: "", _SEVERAL: False, _RAW: False})
 
 
 def _ask_to_remove(secret_id: str | None) -> None:

@@ -141,18 +141,6 @@ _asks: TypeAdapter[ToolAsked] = TypeAdapter(ToolAsked)
 _answers: TypeAdapter[ToolAnswered] = TypeAdapter(ToolAnswered)
 
 
-def read_event(line: bytes) -> TimedEvent:
-    """Read an event line.
-
-    Raises:
-        InvalidInputError: it is not one.
-    """
-    try:
-        return _timed_event(_lines.validate_json(line))
-    except ValidationError as error:
-        raise InvalidInputError(f"The runner wrote a line that is no event: {_first(error)}") from error
-
-
 def read_from_runner(line: bytes) -> TimedEvent | ToolAsked:
     """Read a line of a runner's output: an event, or a tool that is asked for.
 

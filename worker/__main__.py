@@ -26,6 +26,7 @@ from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
+from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
 from pythonic_assistant.domain.errors import (
     AssistantError,
@@ -49,6 +50,7 @@ from worker.presence import only_be_seen, presence_of
 from worker.publishing import publish
 from worker.reaching import SAID, Reached, Way, keep_hearing, reach
 from worker.runner import SpareRunner
+from worker.sweeping import keep_sweeping
 
 log = logging.getLogger("worker")
 
@@ -245,6 +247,7 @@ class Worker:
                     group.create_task(_drain_when(stopped, engine), name="drain"),
                     group.create_task(publish(secrets, self.key), name="publish-key"),
                     group.create_task(keep_expiring(queue), name="expire-approvals"),
+                    group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep"),
                 ]
                 await engine.serve()
                 for task in beside:

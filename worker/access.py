@@ -77,15 +77,11 @@ class SecretStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What a worker needs to give code access.
-
-    Attributes:
-        broker: None where the sandbox cannot lead out; then nothing is reachable.
-    """
+    """What a worker needs to give code access."""
 
     store: SecretStore
     key: WorkerKey
-    broker: Broker | None
+    broker: Broker
 
 
 class TaskAccess:
@@ -118,9 +114,6 @@ class TaskAccess:
         wanted = tuple(dict.fromkeys(read_host(host) for host in hosts))
         if not wanted:
             return
-        if self._means.broker is None:
-            self._warn(f"This worker's sandbox has no way out, so {', '.join(wanted)} cannot be reached.")
-            return
         self.hosts = wanted
         sealed = await self._means.store.of_person(user_id)
         self.secrets = tuple(
@@ -136,7 +129,7 @@ class TaskAccess:
     async def close(self) -> None:
         """Revoke the grant, whose last requests are then reported, and note which secrets were used."""
         grant, self.grant = self.grant, None
-        if grant is not None and self._means.broker is not None:
+        if grant is not None:
             await self._means.broker.revoke(grant.token)
         used, self._used = self._used, set()
         ids = [self._ids[name] for name in sorted(used) if name in self._ids]

@@ -34,7 +34,7 @@ from worker.fetching import Fetching
 from worker.keeping import Keeping
 from worker.ledger import Ledger
 from worker.redacting import without_secrets
-from worker.relay import Relay
+from worker.relay import Relay, with_refusals
 from worker.runner import Runner, SpareRunner
 from worker.tools import Answering, Records, TaskTools
 
@@ -295,8 +295,20 @@ class Attempt:
         if self._relay.lost.is_set():
             self._note("lease lost, result dropped", "lease_lost")
             return
-        ending = self._ending_of(without_secrets(ended, self._access.redactor))
-        kept = await self._persist(lambda: self._queue.end(ending))
+        ended = without_secrets(ended, self._access.redactor)
+        if not isinstance(ended, RunWaiting):
+            ended = with_refusals(ended, self._relay.refused)
+        ending = self._ending_of(ended)
+        try:
+            kept = await self._persist(lambda: self._queue.end(ending))
+        except InvalidInputError as error:
+            if not isinstance(ended, RunSucceeded):
+                raise
+            refused = RunFailed(
+                error=f"The answer could not be stored: {error}", retryable=False, usage=ended.usage
+            )
+            ending = self._ending_of(refused)
+            kept = await self._persist(lambda: self._queue.end(ending))
         self._note("attempt ended" if kept else "lease lost, result dropped", ended.kind)
 
     def _ending_of(self, ended: RunEnded) -> Ending:

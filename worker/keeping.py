@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.ports import FileStore
 from pythonic_assistant.wire import TimedEvent
 from worker.relay import Relay
+from worker.searching import secrets_in
 
 LONGEST_NAME: Final = 500
 """Of an artifact, in characters; the table takes no longer one."""
@@ -28,7 +29,6 @@ ENDINGS: Final = {
     "image/png": "png",
 }
 """Of the files in which variables are kept."""
-_CHUNK = 1 << 20
 
 Persist = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 """Repeats a write until Storage takes or refuses it."""
@@ -70,7 +70,8 @@ class Keeping:
         if len(name) > LONGEST_NAME:
             self._warn(f"{name[:100]}… was not stored: its path is longer than {LONGEST_NAME} characters.")
             return
-        storage_path = f"{self._task.user_id}/tasks/{self._task.id}/{storage_name(name)}"
+        # Of this attempt alone: one that lost its lease writes nothing that another's row points to.
+        storage_path = f"{self._task.user_id}/tasks/{self._task.id}/{self._task.attempt}/{storage_name(name)}"
         timed = TimedEvent(at=timed.at, event=replace(event, name=name))
         await self._keep(timed, name, Path(event.path), storage_path, event.media_type)
 
@@ -86,7 +87,8 @@ class Keeping:
         if ending is None or not event.name.isidentifier():
             raise InvalidInputError(f"The runner saved {event.name[:100]!r} in a way that is not known.")
         name = storage_name(f"{event.name}.{ending}")
-        storage_path = f"{self._task.user_id}/variables/{self._task.thread_id}/{name}"
+        attempt = f"{self._task.id}-{self._task.attempt}"
+        storage_path = f"{self._task.user_id}/variables/{self._task.thread_id}/{attempt}/{name}"
         await self._keep(
             timed, f"The variable {event.name}", Path(event.path), storage_path, event.media_type
         )
@@ -96,11 +98,11 @@ class Keeping:
     ) -> None:
         if not path.resolve().is_relative_to(self._outbox.resolve()):
             raise InvalidInputError(f"{name[:200]} is outside of the run's folder.")
-        held = await asyncio.to_thread(secrets_in, path, self._secrets)
-        if held:
+        found = await asyncio.to_thread(secrets_in, path, self._secrets)
+        if found.names:
             self._warn(
-                f"{name[:200]} was not stored: it holds the value of {' and '.join(held)}. Leave the value "
-                "out of what the task writes."
+                f"{name[:200]} was not stored: it holds the value of {' and '.join(found.names)}. Leave the "
+                "value out of what the task writes."
             )
             return
         try:
@@ -108,30 +110,12 @@ class Keeping:
         except InvalidInputError as error:
             self._warn(f"{name[:200]} could not be stored: {error}")
             return
+        if found.unseen:
+            self._warn(
+                f"{name[:200]} was stored, but could not be looked through for secrets as a whole: it has "
+                f"{' and '.join(found.unseen)}. Look into it before you pass it on."
+            )
         self._relay.put(timed, {"storage_path": storage_path, "path": None})
 
     def _warn(self, text: str) -> None:
         self._relay.put(TimedEvent(at=datetime.now(UTC), event=Noted(text=text, level="warning")))
-
-
-def secrets_in(path: Path, secrets: Sequence[BoundSecret]) -> tuple[str, ...]:
-    """Return the names of the secrets whose values a file holds, in any spelling that a `Redactor` knows."""
-    missing = {secret.name: Redactor({secret.value: secret.placeholder}) for secret in secrets}
-    found: list[str] = []
-    overlap = max((redactor.longest for redactor in missing.values()), default=0)
-    for window in _windows(path, overlap) if missing else ():
-        for name in [name for name, redactor in missing.items() if redactor.found_in(window)]:
-            found.append(name)
-            del missing[name]
-        if not missing:
-            break
-    return tuple(sorted(found))
-
-
-def _windows(path: Path, overlap: int) -> Iterator[bytes]:
-    """Read a file in pieces, each with the end of the one before, so that no value falls between two."""
-    tail = b""
-    with path.open("rb") as file:
-        while chunk := file.read(max(_CHUNK, overlap)):
-            yield (window := tail + chunk)
-            tail = window[-overlap:] if overlap else b""

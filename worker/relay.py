@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import Event, Noted, OutputWritten
+from pythonic_assistant.domain.event import Event, Noted, OutputWritten, RunFailed, RunSucceeded
 from pythonic_assistant.domain.redaction import Redactor
+from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.ports import Fence, RunJournal
 from pythonic_assistant.wire import TimedEvent, fields_of
 
@@ -42,6 +43,7 @@ class Relay:
     """Writes what `put` is given. `run` does the writing, in the task group of the attempt.
 
     `redactor` is the last net: whatever comes after it was set is stored without the values of secrets.
+    `refused` says, in a sentence for each, what has to last and the database would not take.
     """
 
     def __init__(self, journal: RunJournal, fence: Fence) -> None:
@@ -57,6 +59,7 @@ class Relay:
         self._empty.set()
         self.lost = asyncio.Event()
         self.redactor = NOTHING_HIDDEN
+        self.refused: tuple[str, ...] = ()
         self._held: dict[tuple[str, int, str], OutputWritten] = {}
 
     def put(self, timed: TimedEvent, extra: Mapping[str, Any] | None = None) -> None:
@@ -156,11 +159,14 @@ class Relay:
         return True
 
     async def stored(self) -> bool:
-        """Wait until what was put so far is in the database; False when the lease is lost."""
+        """Wait until what was put so far is in the database; False when it will not be.
+
+        The lease is lost then, or the database refused what has to last.
+        """
         last = self._seq
         async with self._progress:
             await self._progress.wait_for(lambda: self._stored >= last or self.lost.is_set())
-        return self._stored >= last
+        return self._stored >= last and not self.refused
 
     async def drained(self) -> None:
         """Wait until all events are stored, or the lease is lost."""
@@ -192,6 +198,46 @@ class Relay:
         return True
 
     async def _send(self, batch: list[dict[str, Any]]) -> bool:
+        try:
+            return await self._append(batch)
+        except InvalidInputError as error:
+            if len(batch) > 1:
+                return all([await self._send([row]) for row in batch])
+            row = batch[0]
+            log.exception(
+                "event refused",
+                exc_info=error,
+                extra={"action": "append_refused", "task_id": self._fence.task_id, "kind": row["kind"]},
+            )
+            return await self._send_why(row, f"An event ({row['kind']}) could not be stored: {error}")
+
+    async def _send_why(self, row: dict[str, Any], sentence: str) -> bool:
+        """Store in place of a row that was refused why it is not there; the number keeps its place."""
+        if row["kind"] in DURABLE:
+            self.refused += (sentence,)
+        for text in (sentence, f"An event ({row['kind']}) could not be stored."):
+            note = {
+                **row,
+                "kind": "noted",
+                "step_id": None,
+                "data": fields_of(Noted(text=text, level="warning")),
+            }
+            try:
+                return await self._append([note])
+            except InvalidInputError as error:
+                log.exception(
+                    "note refused",
+                    exc_info=error,
+                    extra={"action": "append_refused", "task_id": self._fence.task_id, "kind": "noted"},
+                )
+        return True  # the numbers keep the gap
+
+    async def _append(self, batch: list[dict[str, Any]]) -> bool:
+        """Repeat until the database takes a batch; False: the lease is lost.
+
+        Raises:
+            InvalidInputError: the database refuses it.
+        """
         wait = FIRST_RETRY_SECONDS
         while True:
             try:
@@ -208,17 +254,14 @@ class Relay:
                 )
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_RETRY_SECONDS)
-            except InvalidInputError as error:
-                if len(batch) > 1:
-                    return all([await self._send([row]) for row in batch])
-                (row,) = batch
-                log.exception(
-                    "event refused",
-                    exc_info=error,
-                    extra={"action": "append_refused", "task_id": self._fence.task_id, "kind": row["kind"]},
-                )
-                if row["kind"] == "noted":
-                    return True  # even the note in its place was refused; the numbers keep the gap
-                text = f"An event ({row['kind']}) could not be stored: {error}"
-                note = fields_of(Noted(text=text, level="warning"))
-                batch = [{**row, "kind": "noted", "step_id": None, "data": note}]
+
+
+def with_refusals(ending: RunSucceeded | RunFailed, refused: tuple[str, ...]) -> RunSucceeded | RunFailed:
+    """Return the same ending, not proven where what has to last could not be stored: nobody could look."""
+    if not refused or isinstance(ending, RunFailed):
+        return ending
+    missing = Evidence(
+        check="Everything that shows the answer is stored", outcome="failed", detail="\n".join(refused)
+    )
+    verdict = Verdict(kind="unverified", evidence=(*ending.verdict.evidence, missing))
+    return replace(ending, verdict=verdict)

@@ -25,8 +25,6 @@ def output_of(execution: Execution) -> str:
         parts.append(f"[stderr]\n{execution.stderr.rstrip()}")
     if execution.value:
         parts.append(f"[value]\n{execution.value}")
-    if execution.truncated:
-        parts.append("[the rest of the output was dropped at the limit]")
     return cut("\n".join(part for part in parts if part))
 
 

@@ -45,8 +45,8 @@ THREAD_FILES: Final = ToolSpec(
 ASK_PERSON: Final = ToolSpec(
     name="ask_person",
     description=(
-        "Asks the person whose task this is, when only they can know. The task waits for the answer, for days "
-        "if need be, and then goes on with it. Ask once, for all that is needed."
+        "Asks the person whose task this is, when only they can know. The task waits for the answer, for "
+        "days if need be, and then goes on with it. Ask once, for all that is needed."
     ),
     parameters={
         "type": "object",

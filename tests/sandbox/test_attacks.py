@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -16,8 +19,9 @@ from pythonic_assistant.adapters.sandbox.session import NamespaceSession
 from tests.sandbox.as_ordinary_user import is_reachable
 from tests.sandbox.suite.arena import arena
 from tests.sandbox.suite.attack import BOXED, EVERYWHERE, Attack
-from tests.sandbox.suite.attacks import BY_NAME, QUIET, for_one_session, for_tier
+from tests.sandbox.suite.attacks import ALL, BY_NAME, for_one_session, for_tier
 from tests.sandbox.suite.layers_off import LAYERS, LayerOff
+from tests.sandbox.suite.programmes import GROUPS
 from tests.sandbox.suite.run_attacks import in_tier, with_layer_off
 from tests.sandbox.suite.tiers import OPENERS, missing
 from tests.sandbox.suite.trial import Trial
@@ -29,14 +33,15 @@ _SHORT = ("seccomp", "network", "root")  # `make attack` takes off every layer, 
 
 
 def _one_of_each_group(tier: str) -> dict[str, Attack]:
-    """Of those groups that are not tried whole in one session."""
-    return {attack.group: attack for attack in reversed(for_tier(tier)) if attack.group not in QUIET}
+    """Of those attacks that are not tried in a shared session."""
+    shared = for_one_session(tier)
+    return {attack.group: attack for attack in reversed(for_tier(tier)) if attack not in shared}
 
 
 def _not_here(tier: str) -> str:
     """Say why a tier cannot be tried by this process; `make attack` sees to all that the machine offers."""
     if tier == "landlock" and os.geteuid() == 0 and not all(map(is_reachable, python_paths())):
-        return "the users of sessions cannot reach the interpreter; test_landlock_tier.py shows it to them"
+        return "the users of sessions cannot reach the interpreter; test_other_users.py shows it to them"
     return missing(tier)
 
 
@@ -76,6 +81,23 @@ async def test_catalogue_is_whole() -> None:
     assert {name for layer in LAYERS for name in layer.bites} <= set(BY_NAME)
 
 
+async def test_the_documentation_tells_how_many_there_are() -> None:
+    """On any machine: attacks that are for one kind of processor count, too."""
+    text = (Path(__file__).resolve().parents[2] / "docs/security.md").read_text()
+    told = re.search(
+        r"(\d+) attacks .*\((\d+) make sense in namespaces and in bwrap, (\d+) in landlock\)", text
+    )
+    fitting = [sum(tier in attack.tiers for attack in ALL) for tier in ("namespaces", "bwrap", "landlock")]
+    assert told is not None
+    assert [int(number) for number in told.groups()] == [len(ALL), fitting[0], fitting[2]]
+    assert fitting[0] == fitting[1]
+    ordinary = re.search(r"(\d+) everyday programmes in the same tiers \((\d+) in landlock\)", text)
+    assert ordinary is not None
+    programmes = [programme for group in GROUPS.values() for programme in group]
+    inside = [programme for programme in programmes if "landlock" in programme.tiers]
+    assert [int(number) for number in ordinary.groups()] == [len(programmes), len(inside)]
+
+
 @pytest.mark.parametrize(
     "name", [a.name for a in for_tier("namespaces") if a not in for_one_session("namespaces")]
 )
@@ -86,13 +108,54 @@ async def test_every_attack_is_stopped(name: str, trial: Trial) -> None:
 
 @pytest.mark.parametrize("tier", sorted(BOXED))
 async def test_attacks_that_leave_their_session_whole_are_stopped(tier: str) -> None:
-    """In one session, which takes seconds; `make attack` gives each of them a session of its own."""
+    """In few sessions, which takes seconds; `make attack` gives each its own where that is cheap."""
     if _not_here(tier):
         return
     chosen = for_one_session(tier)
-    assert len(chosen) >= 135
-    async with OPENERS[tier]() as sandbox, arena(sandbox) as place:
-        assert await (await Trial.begin(place)).run_in_one_session(chosen) == {}
+    assert len(chosen) >= 170
+    async with way_out() as way, OPENERS[tier]() as sandbox, arena(sandbox, way) as place:
+        await way.ensure_leads_out(sandbox)
+        trial = await Trial.begin(place)
+        outcomes = [outcome async for outcome in trial.run_together(chosen)]
+    assert len(outcomes) == len(chosen)
+    assert [outcome for outcome in outcomes if not outcome.held] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "os.chdir('/tmp')",
+        "open('left', 'w').close()",
+        "os.dup(0)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
+        "if os.fork() == 0: time.sleep(600)",
+        "os.environ['LEFT'] = '1'",
+        "os.umask(0o777)",
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))",
+        "os.nice(1)",
+        "import builtins; builtins.abs = None",
+        "os._exit(0)",
+    ],
+)
+async def test_a_session_that_is_not_as_it_was_is_not_shared(change: str, trial: Trial) -> None:
+    """Else what one attack changed could be why the next is stopped."""
+    first, last = (
+        replace(BY_NAME["host file"], name=name, code=f"{code}\nraise OSError('stopped')")
+        for name, code in (("first", "sys.first = 1\n" + change), ("last", ""))
+    )
+    last = replace(last, code="if hasattr(sys, 'first'): return 'shared'\n" + last.code)
+    outcomes = {outcome.attack: outcome async for outcome in trial.run_together([first, last])}
+    assert not outcomes["last"].through
+    assert outcomes["last"].held
+    assert outcomes["first"].held is (change != "os._exit(0)")
+
+
+async def test_a_session_that_is_as_it_was_is_shared(trial: Trial) -> None:
+    first = replace(BY_NAME["host file"], name="first", code="sys.first = 1\nraise OSError('stopped')")
+    last = replace(first, name="last", code="if hasattr(sys, 'first'): return 'shared'\nraise OSError('no')")
+    through = [outcome.through async for outcome in trial.run_together([first, last])]
+    assert through == [False, True]
 
 
 @pytest.mark.parametrize("tier", OPENERS)

@@ -20,9 +20,9 @@ from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.ports import Access, SandboxSession
 from tests.sandbox.as_ordinary_user import is_reachable
+from tests.sandbox.granted import Box, Greeter
 from tests.sandbox.suite import tiers
 from tests.sandbox.suite.way_out import API, FOREIGN, way_out
-from tests.sandbox.test_access import Box, Greeter
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
@@ -30,7 +30,7 @@ MIB = 1 << 20
 Tier = Literal["namespaces", "bwrap", "landlock", "unsafe"]
 ALL: tuple[Tier, ...] = ("namespaces", "bwrap", "landlock", "unsafe")
 # Sessions of root's landlock have users of their own, who have to be able to go to the interpreter;
-# `test_landlock_tier.py` runs this module again where they can.
+# `test_other_users.py` runs this module again where they can.
 UNREACHABLE = os.geteuid() == 0 and not all(is_reachable(path) for path in python_paths())
 OFFERED = [
     tier

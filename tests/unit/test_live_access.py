@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from live.feed import Feed
 from live.secret_desk import SecretRow
 from pages import visit
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
@@ -48,6 +49,7 @@ class Person:
     """Keeps the hosts of one thread."""
 
     def __init__(self) -> None:
+        self.feed = Feed()
         self.secret_desk = Secrets()
         self.hosts: tuple[str, ...] = ()
         self.refusal: Exception | None = None

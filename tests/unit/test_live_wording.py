@@ -91,6 +91,13 @@ def test_plain_text_is_not_markdown() -> None:
     assert plain("**a** [b](c)\n# d") == "\\*\\*a\\*\\* \\[b\\]\\(c\\) \\# d"
 
 
+def test_plain_text_makes_no_link_of_an_address() -> None:
+    for address in ("https://x.example/a`b", "HTTP://x.example", "www.x.example", "ann@x.example"):
+        assert plain(f"Look at {address} now.") == f"Look at {literal(address)} now\\."
+    assert plain("(See https://x.example/a.)") == "\\(See ` https://x.example/a `\\.\\)"
+    assert plain("api.github.com") == "api\\.github\\.com"
+
+
 def test_states_have_words() -> None:
     assert status_words(ROW) == "Running"
     assert status_words(replace(ROW, cancelling=True)) == "Cancelling…"

@@ -17,8 +17,9 @@ from pythonic_assistant.tools.built_in import THREAD_FILES
 from pythonic_assistant.wire import (
     ModelConfig,
     RunOrder,
+    TimedEvent,
     ToolAnswered,
-    read_event,
+    read_from_runner,
     write_answer,
     write_order,
 )
@@ -60,7 +61,8 @@ async def say(runner: asyncio.subprocess.Process, *lines: bytes) -> None:
 async def events(runner: asyncio.subprocess.Process) -> list[object]:
     assert runner.stdout is not None
     async with asyncio.timeout(30):
-        return [read_event(line).event async for line in runner.stdout]
+        said = [read_from_runner(line) async for line in runner.stdout]
+    return [line.event if isinstance(line, TimedEvent) else line for line in said]
 
 
 async def test_an_answer_that_nobody_waits_for_does_not_end_a_run(

@@ -88,7 +88,7 @@ class Broker:
         self.revoked.append(token)
 
 
-def access_of(store: Store, broker: Broker | None) -> tuple[TaskAccess, list[TimedEvent]]:
+def access_of(store: Store, broker: Broker) -> tuple[TaskAccess, list[TimedEvent]]:
     told: list[TimedEvent] = []
     return TaskAccess(Means(store=store, key=KEY, broker=broker), told.append, stored), told
 
@@ -220,13 +220,6 @@ async def test_a_database_that_is_away_at_the_end_does_not_keep_the_grant_open()
     )
     await access.close()
     assert broker.revoked == ["the-token"]
-
-
-async def test_hosts_that_cannot_be_reached_here_are_told() -> None:
-    access, told = access_of(Store(), None)
-    await access.open("someone", ["api.github.com"])
-    assert (access.hosts, access.grant) == ((), None)
-    assert "api.github.com" in warnings(told)[0]
 
 
 async def test_a_row_with_a_host_that_is_none_grants_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zipfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from pythonic_assistant.domain.task import ClaimedTask, StoredFile, StoredVariab
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.wire import TimedEvent
 from worker.fetching import Fetching
-from worker.keeping import Keeping, secrets_in
+from worker.keeping import Keeping
 from worker.redacting import without_secrets
 from worker.relay import Relay
 
@@ -125,9 +126,9 @@ async def test_a_file_without_a_secret_is_stored(tmp_path: Path) -> None:
     path.write_bytes(b"PLACEHOLDER_TOKEN_1, hush-4711")
     files, relay = Files(), Told()
     await keeping(tmp_path, files, relay).artifact(*artifact(path))
-    assert list(files.there) == ["u/tasks/7/out.csv"]
+    assert list(files.there) == ["u/tasks/7/1/out.csv"]
     ((_, extra),) = relay.told
-    assert extra == {"storage_path": "u/tasks/7/out.csv", "path": None}
+    assert extra == {"storage_path": "u/tasks/7/1/out.csv", "path": None}
 
 
 async def test_a_secret_in_a_files_name_does_not_get_out_with_it(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ async def test_a_secret_in_a_files_name_does_not_get_out_with_it(tmp_path: Path)
     path.write_bytes(b"x")
     files, relay = Files(), Told()
     await keeping(tmp_path, files, relay).artifact(*artifact(path, f"{VALUE}.csv"))
-    assert list(files.there) == ["u/tasks/7/PLACEHOLDER_TOKEN_1.csv"]
+    assert list(files.there) == ["u/tasks/7/1/PLACEHOLDER_TOKEN_1.csv"]
     assert VALUE not in repr(relay.told)
 
 
@@ -144,7 +145,7 @@ async def test_a_variable_is_stored_below_its_thread(tmp_path: Path) -> None:
     path.write_bytes(b"{}")
     files, relay = Files(), Told()
     await keeping(tmp_path, files, relay).variable(*variable(path, "größe"))
-    assert list(files.there) == ["u/variables/t/gr=f6==df=e.json"]
+    assert list(files.there) == ["u/variables/t/7-1/gr=f6==df=e.json"]
     await keeping(tmp_path, files, relay, task=replace(TASK, thread_id=None)).variable(*variable(path))
     assert len(files.there) == 1
 
@@ -170,13 +171,21 @@ async def test_only_files_of_the_outbox_are_taken(tmp_path: Path) -> None:
             await keeping(outbox, Files(), Told()).artifact(*artifact(path))
 
 
-def test_all_secrets_of_a_file_are_found(tmp_path: Path) -> None:
-    other = BoundSecret(name="OTHER", value="second-secret", hosts=(), placeholder="P2")
-    third = BoundSecret(name="THIRD", value="not in there", hosts=(), placeholder="P3")
-    path = tmp_path / "file"
-    path.write_bytes(b"second-secret and " + VALUE.encode())
-    assert secrets_in(path, (SECRET, other, third)) == ("OTHER", "TOKEN")
-    assert secrets_in(path, ()) == ()
+async def test_a_secret_in_an_archive_is_found_and_what_cannot_be_seen_is_told(tmp_path: Path) -> None:
+    table = tmp_path / "table.xlsx"
+    with zipfile.ZipFile(table, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/sharedStrings.xml", f"<t>{VALUE}</t>")
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(other, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("data.csv", "a,b")
+    files, relay = Files(), Told()
+    await keeping(tmp_path, files, relay).artifact(*artifact(table))
+    await keeping(tmp_path, files, relay).artifact(*artifact(other))
+    assert [path.rpartition("/")[2] for path in files.there] == ["other.zip"]
+    held, unseen = relay.warnings()
+    assert "table.xlsx was not stored: it holds the value of TOKEN" in held
+    assert "other.zip was stored, but" in unseen
+    assert "unusual compression" in unseen
 
 
 def fetching(tmp_path: Path, files: Files, task: ClaimedTask, warnings: list[Noted]) -> Fetching:

@@ -20,12 +20,14 @@ from pythonic_assistant.domain.event import (
     Noted,
     OutputWritten,
     RunFailed,
+    RunSucceeded,
+    StepFinished,
 )
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.ports import Fence
 from pythonic_assistant.wire import TimedEvent
-from worker.relay import Relay
+from worker.relay import Relay, with_refusals
 
 
 @pytest.mark.parametrize(
@@ -173,6 +175,43 @@ async def test_a_refused_event_costs_no_other_and_leaves_no_gap(caplog: pytest.L
     assert [row["seq"] for row in rows] == [1, 2, 3]
     assert [row["data"]["text"] for row in rows][::2] == ["a", "b"]
     assert "could not be stored: too long" in rows[1]["data"]["text"]
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_an_answer_is_not_proven_when_what_has_to_last_was_refused(lasting: bool) -> None:
+    event: Event = (
+        StepFinished(step_id="s1", outcome="succeeded", code="poison", output="", executions=1)
+        if lasting
+        else CheckExecuted(round=1, check="poison", outcome="passed", detail="", code="")
+    )
+    journal = PickyJournal()
+    relay = await relayed(journal, at(event))
+    assert await relay.stored() is not lasting, "what waits for it must not go on as if it were stored"
+    proof = Evidence(check="c", outcome="passed", detail="")
+    ending = RunSucceeded(answer="a", verdict=Verdict(kind="proven", evidence=(proof,)), usage=Usage())
+    told = with_refusals(ending, relay.refused)
+    assert isinstance(told, RunSucceeded)
+    assert told.answer == "a"
+    assert told.verdict.kind == ("unverified" if lasting else "proven")
+    assert told.verdict.evidence[0] == proof
+    assert ("could not be stored: too long" in told.verdict.evidence[-1].detail) is lasting
+
+
+class HostileJournal(Journal):
+    """Refuses whatever repeats its words, and every note that is longer than a few words."""
+
+    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+        if any(len(str(row["data"])) > 100 for row in events):
+            raise InvalidInputError("long " * 30)
+        return await super().append(fence, events)
+
+
+async def test_that_something_is_missing_is_told_even_if_the_reason_is_refused() -> None:
+    journal = HostileJournal()
+    await relayed(journal, at(Noted(text="x" * 200)), at(Noted(text="b")))
+    rows = [row for batch in journal.batches for row in batch]
+    assert [row["data"]["text"] for row in rows] == ["An event (noted) could not be stored.", "b"]
+    assert [row["seq"] for row in rows] == [1, 2]
 
 
 class BrokenJournal(Journal):

@@ -165,7 +165,7 @@ def answer_of(done: Done, target: Target, most: int) -> tuple[h11.Response, byte
     Raises:
         FailedError: there is none that could be given; it says what is known.
     """
-    record = cast("Mapping[str, Any]", done.result if isinstance(done.result, dict) else {})
+    record = cast("Mapping[str, Any]", done.result) if isinstance(done.result, dict) else {}
     if "status" not in record:
         raise FailedError(
             f"This was sent to {target.host} before and is not sent again. "

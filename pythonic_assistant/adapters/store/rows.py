@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -40,21 +40,6 @@ class _Step(BaseModel):
     output: str | None
 
 
-class _Exchange(BaseModel):
-    role: Literal["user", "assistant"]
-    content: str
-
-
-class _Variable(BaseModel):
-    name: str
-    type: str
-    shape: str
-    bytes: int
-    media_type: str
-    load: str
-    storage_path: str
-
-
 class _Spent(BaseModel):
     turns: int = 0
     input_tokens: int = 0
@@ -73,11 +58,11 @@ class _Task(BaseModel):
     instructions: str
     inputs: list[_File]
     steps: list[_Step]
-    history: list[_Exchange]
+    history: list[Exchange]
     hosts: list[str]
     limits: dict[str, Any]
     tools: list[str]
-    saved: list[_Variable]
+    saved: list[StoredVariable]
     items: list[Recorded] = []
     spent: _Spent = _Spent()
 
@@ -152,22 +137,11 @@ def _task(row: _Task) -> ClaimedTask:
             for file in row.inputs
         ),
         resume=_resume(row.steps),
-        history=tuple(Exchange(role=item.role, content=item.content) for item in row.history),
+        history=tuple(row.history),
         hosts=tuple(row.hosts),
         limits=row.limits,
         tools=tuple(row.tools),
-        saved=tuple(
-            StoredVariable(
-                name=item.name,
-                type=item.type,
-                shape=item.shape,
-                bytes=item.bytes,
-                media_type=item.media_type,
-                load=item.load,
-                storage_path=item.storage_path,
-            )
-            for item in row.saved
-        ),
+        saved=tuple(row.saved),
         recorded=tuple(row.items),
         spent=Usage(**row.spent.model_dump()),
     )

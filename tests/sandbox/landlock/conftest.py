@@ -1,7 +1,7 @@
 """Zygotes of tier "landlock", as new as this kernel and as old ones have it.
 
 Sessions run as users of their own where the tests run as root; these users must be able to go to the
-interpreter. `test_landlock_tier.py` in the folder above runs this one where they can.
+interpreter. `test_other_users.py` in the folder above runs this one where they can.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pythonic_assistant.adapters.sandbox.options import SandboxOptions
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.ports import Access, Sandbox, SandboxSession
 
@@ -26,7 +27,8 @@ from pythonic_assistant.ports import Access, Sandbox, SandboxSession
 _PLACE = "/var/tmp"
 _CANARY = "CANARY_OF_THE_ENVIRONMENT"
 _START_SECONDS = 5.0
-_STILL, _STILL_SECONDS = 50, 0.05
+_STILL, _STILL_SECONDS = 10, 0.05
+_READY_SECONDS = 60.0
 _LIMITS = 16  # RLIM_NLIMITS, include/uapi/asm-generic/resource.h
 _CHECKOUT = Path(__file__).resolve().parents[3]
 _PEER = """
@@ -56,6 +58,10 @@ class Way(Protocol):
     @property
     def given(self) -> dict[str, Any]:
         """What attacks are told."""
+        ...
+
+    async def ensure_open(self, session: SandboxSession) -> None:
+        """See `way_out.WayOut.ensure_open`."""
         ...
 
     def harm(self) -> str:
@@ -92,8 +98,12 @@ class Arena:
         path = self.folder / "given.csv"
         return (InputFile(name="given.csv", path=path, media_type="text/csv", bytes=path.stat().st_size),)
 
-    async def harm(self) -> str:
-        """Say what has happened to the host or to the peer; empty when nothing has."""
+    async def harm(self, *, alive: int = 0) -> str:
+        """Say what has happened to the host or to the peer; empty when nothing has.
+
+        Args:
+            alive: hostile sessions that are still open; descriptors are counted only when there are none.
+        """
         now = state(self.folder, self.victim)
         changed = [f"{name}: {self.before[name]} before, {now[name]} now" for name in now]
         found = [line for line, name in zip(changed, now, strict=True) if now[name] != self.before[name]]
@@ -103,7 +113,7 @@ class Arena:
             except BlockingIOError:
                 continue
             found.append(f"a connection came in at {listener.getsockname()!r}")
-        if leaked := await _leaked(self.descriptors):
+        if not alive and (leaked := await _leaked(self.descriptors)):
             found.append(f"{leaked} descriptors were left open")
         for pid, name in _processes():
             if name == self.given["daemon"]:
@@ -137,13 +147,26 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def _usual_descriptors() -> int:
-    """Return how many descriptors we hold once that does not change any more: a pool may still be filling."""
+async def _usual_descriptors(sandbox: Sandbox) -> int:
+    """Return how many descriptors we hold once that does not change any more.
+
+    Raises:
+        TimeoutError: a pool of boxes is not full after a long time.
+    """
+    if sandbox.tier == "bwrap":
+        # Boxes start one after the other, each with descriptors of ours: those that wait, and the peer's.
+        async with asyncio.timeout(_READY_SECONDS):
+            while _boxes() < SandboxOptions().warm + 1:
+                await asyncio.sleep(_STILL_SECONDS)
     seen = [_descriptors()]
     while len(seen) < _STILL or len(set(seen[-_STILL:])) > 1:
         await asyncio.sleep(_STILL_SECONDS)
         seen.append(_descriptors())
     return seen[-1]
+
+
+def _boxes() -> int:
+    return sum(name == "bwrap" and _parent(pid) == os.getpid() for pid, name in _processes())
 
 
 async def _leaked(usual: int) -> int:
@@ -196,7 +219,7 @@ async def arena(sandbox: Sandbox, way: Way | None = None) -> AsyncGenerator[Aren
                 peer=peer,
                 before=state(folder, victim),
                 way=way,
-                descriptors=await _usual_descriptors(),
+                descriptors=await _usual_descriptors(sandbox),
                 given={
                     "secret": str(folder / "secret.txt"),
                     "drop": str(folder / "drop"),

@@ -69,6 +69,12 @@ class Attack:
     collects: bool = False
     seconds: float = 5.0
 
+    @property
+    def can_share(self) -> bool:
+        """Whether it means the same in a session where others were tried before, and lets it live."""
+        ends_or_looks = self.death or self.forged or self.limits or self.look or self.checked
+        return not (self.alone or self.collects or ends_or_looks)
+
 
 _PREAMBLE = """
 import array, ctypes, errno, fcntl, glob, json, mmap, os, pathlib, resource, signal, socket, stat, struct

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 _AS_ORDINARY = Path(__file__).resolve().parents[1] / "as_ordinary_user.py"
 _NOT_OFFERED = "not offered"
+_TOGETHER, _SECONDS = "together", "seconds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Line:
         column: what was tried, and as which user.
         row: the group.
         good: whether it came out as it should.
+        seconds: what it took.
     """
 
     column: str
@@ -33,6 +36,7 @@ class Line:
     name: str
     good: bool
     note: str = ""
+    seconds: float = 0.0
 
     @classmethod
     def not_offered(cls, column: str, reason: str) -> Self:
@@ -56,11 +60,15 @@ def main(results: Callable[[], AsyncIterator[Line]], module: str, description: s
     began = time.monotonic()
     if os.geteuid() == 0:
         # Started again as root, too: there is a tier that needs an interpreter that everybody can reach.
-        lines = _again(module, "root", "--as-root") + _again(module, "ordinary")
+        # With a core for each, both at once: no user meets another's sessions, and most of it is waiting.
+        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as users:
+            root = users.submit(_again, module, "root", "--as-root")
+            ordinary = users.submit(_again, module, "ordinary")
+            lines = root.result() + ordinary.result()
     else:
         lines = asyncio.run(_told(results))
         print("Not started as root: what holds for root was not tried.")
-    print(render([(line.column, line.row, line.good) for line in lines if line.row != _NOT_OFFERED]))
+    print(render([line for line in lines if line.row != _NOT_OFFERED]))
     for line in lines:
         if line.row == _NOT_OFFERED:
             print(f"{line.column}: this machine does not offer it ({line.note})")
@@ -105,20 +113,18 @@ def _tell(line: Line) -> None:
         print(".", end="", flush=True)
 
 
-def render(cells: list[tuple[str, str, bool]]) -> str:
-    """Return a table of how many were good and how many there were, by row and column.
-
-    Args:
-        cells: column, row, and whether it was good, once for each result.
-    """
-    columns = list(dict.fromkeys(column for column, _, _ in cells))
-    rows = list(dict.fromkeys(row for _, row, _ in cells))
-    width = max((len(row) for row in (*rows, "together")), default=0)
-    lines = ["", " " * width + "".join(f"  {column:>24}" for column in columns)]
-    for row in (*rows, "together"):
-        line = f"{row:{width}}"
+def render(lines: list[Line]) -> str:
+    """Return a table of how many were good and how many there were, by row and column, and of seconds."""
+    columns = list(dict.fromkeys(line.column for line in lines))
+    rows = list(dict.fromkeys(line.row for line in lines))
+    width = max((len(row) for row in (*rows, _TOGETHER)), default=0)
+    shown = ["", " " * width + "".join(f"  {column:>24}" for column in columns)]
+    for row in (*rows, _TOGETHER):
+        text = f"{row:{width}}"
         for column in columns:
-            found = [good for c, r, good in cells if c == column and row in (r, "together")]
-            line += f"  {f'{sum(found)}/{len(found)}' if found else '-':>24}"
-        lines.append(line)
-    return "\n".join(lines)
+            found = [line.good for line in lines if line.column == column and row in (line.row, _TOGETHER)]
+            text += f"  {f'{sum(found)}/{len(found)}' if found else '-':>24}"
+        shown.append(text)
+    spent = [sum(line.seconds for line in lines if line.column == column) for column in columns]
+    shown.append(f"{_SECONDS:{width}}" + "".join(f"  {seconds:>24.0f}" for seconds in spent))
+    return "\n".join(shown)

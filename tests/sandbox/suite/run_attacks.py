@@ -16,7 +16,7 @@ from pythonic_assistant.domain.errors import AssistantError
 from tests.sandbox.suite import both_users, tiers
 from tests.sandbox.suite.arena import arena
 from tests.sandbox.suite.attack import BOXED, Attack
-from tests.sandbox.suite.attacks import BY_NAME, for_tier
+from tests.sandbox.suite.attacks import BY_NAME, for_one_session, for_tier
 from tests.sandbox.suite.both_users import Line
 from tests.sandbox.suite.layers_off import LAYERS, LayerOff, without
 from tests.sandbox.suite.trial import Outcome, Trial
@@ -24,7 +24,8 @@ from tests.sandbox.suite.way_out import way_out
 
 
 async def in_tier(tier: str, chosen: tuple[Attack, ...]) -> AsyncIterator[Outcome]:
-    """Try attacks in a tier, one after the other."""
+    """Try attacks in a tier, one after the other; where sessions are dear, those share one that can."""
+    shared = tuple(attack for attack in for_one_session(tier) if attack in chosen and tier in tiers.DEAR)
     async with AsyncExitStack() as stack:
         way = await stack.enter_async_context(way_out()) if tier in BOXED else None
         sandbox = await stack.enter_async_context(tiers.OPENERS[tier]())
@@ -32,7 +33,10 @@ async def in_tier(tier: str, chosen: tuple[Attack, ...]) -> AsyncIterator[Outcom
             await way.ensure_leads_out(sandbox)
         trial = await Trial.begin(await stack.enter_async_context(arena(sandbox, way)))
         for attack in chosen:
-            yield await trial.run(attack)
+            if attack not in shared:
+                yield await trial.run(attack)
+        async for outcome in trial.run_together(shared):
+            yield outcome
 
 
 async def with_layer_off(layer: LayerOff) -> AsyncIterator[Outcome]:
@@ -67,6 +71,7 @@ async def _tier(tier: str, column: str) -> AsyncIterator[Line]:
                 name=outcome.attack,
                 good=outcome.held,
                 note=outcome.trouble,
+                seconds=outcome.seconds,
             )
     except (AssistantError, RuntimeError, TimeoutError) as error:
         yield Line(column=column, row="the tier", name=tier, good=False, note=f"skipped: {error!r}")
@@ -77,7 +82,14 @@ async def _layer(layer: LayerOff, column: str) -> AsyncIterator[Line]:
     try:
         async for outcome in with_layer_off(layer):
             note = "" if outcome.through else f"it does not bite: {outcome.trouble or 'stopped'}"
-            yield Line(column=column, row=row, name=outcome.attack, good=outcome.through, note=note)
+            yield Line(
+                column=column,
+                row=row,
+                name=outcome.attack,
+                good=outcome.through,
+                note=note,
+                seconds=outcome.seconds,
+            )
     except (AssistantError, RuntimeError, TimeoutError) as error:
         yield Line(column=column, row=row, name=layer.layer, good=False, note=f"not tried: {error!r}")
 

@@ -6,6 +6,7 @@ Walls that stop honest work would be switched off. Exit status 0 only if every p
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import AsyncIterator
 
 from pythonic_assistant.domain.errors import AssistantError
@@ -51,8 +52,16 @@ async def results() -> AsyncIterator[Line]:
         try:
             async with online() as access, tiers.OPENERS[tier]() as sandbox:
                 for group, programme in for_tier(tier):
+                    began = time.monotonic()
                     note = await run(sandbox, programme, access)
-                    yield Line(column=column, row=group, name=programme.name, good=not note, note=note)
+                    yield Line(
+                        column=column,
+                        row=group,
+                        name=programme.name,
+                        good=not note,
+                        note=note,
+                        seconds=time.monotonic() - began,
+                    )
         except (AssistantError, RuntimeError) as error:
             yield Line(column=column, row="the tier", name=tier, good=False, note=f"skipped: {error}")
 

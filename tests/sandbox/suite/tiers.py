@@ -22,6 +22,9 @@ from pythonic_assistant.ports import Sandbox
 TIERS: tuple[Tier, ...] = tuple(tier for tier in get_args(Tier) if tier != "unsafe")
 """All that wall anything in; the first is the best."""
 
+DEAR = frozenset({"bwrap"})
+"""Tiers in which each session imports everything anew, which keeps a core busy for most of a second."""
+
 
 def _opener(tier: Tier) -> Callable[[], AbstractAsyncContextManager[Sandbox]]:
     return lambda: open_sandbox(wanted=tier)

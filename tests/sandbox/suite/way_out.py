@@ -15,7 +15,7 @@ from pythonic_assistant.adapters.egress.local import ProxyEgress
 from pythonic_assistant.adapters.egress.policy import Route
 from pythonic_assistant.domain.event import EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret, placeholder_of
-from pythonic_assistant.ports import Access, Egress, Sandbox
+from pythonic_assistant.ports import Access, Egress, Sandbox, SandboxSession
 
 API, OTHER = "api.example.org", "other.example.net"
 REBOUND, FOREIGN = "rebound.example.org", "foreign.example.com"
@@ -70,15 +70,24 @@ class WayOut:
             RuntimeError: the value did not arrive there, or that was not reported.
         """
         async with await sandbox.open(access=self.access) as session:
-            result = await session.execute(_HONEST.format(url=f"http://{API}/honest"), timeout=30)
-        expected = f"authorization: bearer {self.secret.value}".encode()
-        if result.value != "200" or expected not in bytes(self.heard[API]).lower():
-            raise RuntimeError(f"the granted host was not reached: {result.value} {result.error[-300:]}")
+            await self.ensure_open(session)
         until = time.monotonic() + _REPORT_SECONDS  # told when the answer has gone out, so a moment later
         while not any(report.host == API and report.outcome == "allowed" for report in self.reports):
             if time.monotonic() > until:
                 raise RuntimeError(f"the request was reported as {self.reports}")
             await asyncio.sleep(0.01)
+
+    async def ensure_open(self, session: SandboxSession) -> None:
+        """Send the placeholder from one session to where it may go.
+
+        Raises:
+            RuntimeError: the value did not arrive there.
+        """
+        mark = secrets.token_hex(8)
+        result = await session.execute(_HONEST.format(url=f"http://{API}/honest-{mark}"), timeout=30)
+        heard = bytes(self.heard[API]).lower().rpartition(f"/honest-{mark}".encode())[2]
+        if result.value != "200" or f"authorization: bearer {self.secret.value}".encode() not in heard:
+            raise RuntimeError(f"the granted host was not reached: {result.value} {result.error[-300:]}")
 
     def harm(self) -> str:
         """Say whether the secret went astray; empty when it did not."""

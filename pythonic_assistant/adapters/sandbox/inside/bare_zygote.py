@@ -123,7 +123,7 @@ def _slots() -> privileges.Slots | None:
     if slots is None and os.geteuid() == 0:
         raise OSError(
             "root without the capabilities CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETPCAP and SETUID "
-            "cannot give sessions users of their own: run as an ordinary user, or give them"
+            "cannot give sessions users of their own"
         )
     return slots
 
@@ -180,7 +180,4 @@ def _ensure_reachable(user: int, paths: Iterable[str]) -> None:
     os.close(heard)
     os.waitpid(child, 0)
     if unreachable:
-        raise OSError(
-            f"the users of sessions cannot read {unreachable}: install Python and its packages where "
-            "everybody may read them, or run as an ordinary user"
-        )
+        raise OSError(f"the users of sessions cannot read {unreachable}")

@@ -43,18 +43,19 @@ if len(BY_NAME) != len(ALL):
     raise ValueError("two attacks have the same name")
 
 
-QUIET = ("files", "environ, /proc", "signals, ptrace", "namespaces", "kernel", "network", bare.GROUP)
-"""Groups of which most attacks leave their session whole."""
+_QUIET = (
+    *("files", "environ, /proc", "signals, ptrace", "namespaces", "kernel", "network", "peers"),
+    *(egress.GROUP, bare.GROUP),
+)
+"""Groups of which most attacks leave their session as it was."""
 
 
 def for_one_session(tier: str) -> tuple[Attack, ...]:
-    """Return those attacks that can be tried one after the other in the same session."""
-    return tuple(
-        attack
-        for attack in for_tier(tier)
-        if attack.group in QUIET
-        and not (attack.alone or attack.death or attack.forged or attack.limits or attack.look)
-    )
+    """Return those attacks that can be tried one after the other in the same session.
+
+    Others end it, have limits of their own, or are judged by what comes after its end.
+    """
+    return tuple(attack for attack in for_tier(tier) if attack.group in _QUIET and attack.can_share)
 
 
 def for_tier(tier: str) -> tuple[Attack, ...]:

@@ -1,0 +1,114 @@
+"""The queue with many callers at once and with a long history."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from tests.integration.queue_calls import Queue
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_many_at_once_never_exceed_the_limit(queue: Queue) -> None:
+    person = await queue.person()
+    connections = [await asyncpg.connect(queue.url) for _ in range(6)]
+    try:
+        add = "insert into public.tasks (user_id, prompt, queue) values ($1, 'x', $2)"
+        await asyncio.gather(*(connection.execute(add, person, queue.name) for connection in connections))
+        await asyncio.gather(*(connection.execute(add, person, queue.name) for connection in connections))
+        states = await queue.connection.fetch(
+            "select state, count(*) from public.tasks where user_id = $1 group by state", person
+        )
+        assert {row["state"]: row["count"] for row in states} == {"queued": 5, "held": 7}
+        claims = await asyncio.gather(
+            *(
+                connection.fetchval("select public.claim_tasks($1, $2, 2, 30)", uuid4(), queue.name)
+                for connection in connections
+            )
+        )
+        ids = [task["id"] for claim in claims for task in json.loads(claim)["tasks"]]
+        assert len(ids) == len(set(ids)) == 5
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+async def test_the_claim_keeps_to_its_index_with_a_long_history(queue: Queue) -> None:
+    person = await queue.person()
+    async with queue.connection.transaction():
+        await queue.connection.execute("alter table public.tasks disable trigger user")
+        await queue.connection.execute(
+            """insert into public.tasks (user_id, prompt, queue, state, finished_at, error)
+            select $1, 'old', $2, 'failed', now(), 'x' from generate_series(1, 20000)""",
+            person,
+            queue.name,
+        )
+        await queue.connection.execute("alter table public.tasks enable trigger user")
+    task = await queue.add(person)
+    plan = await queue.connection.fetch(
+        """explain select q.id from public.tasks q where q.queue = $1 and q.state = 'queued'
+        order by q.priority desc, q.id limit 5 for update skip locked""",
+        queue.name,
+    )
+    text = "\n".join(row[0] for row in plan)
+    assert "tasks_claim" in text, text
+    assert "Seq Scan" not in text, text
+    assert [claimed["id"] for claimed in await queue.claim()] == [task]
+
+
+async def test_inserts_and_finishes_in_one_thread_do_not_deadlock(queue: Queue) -> None:
+    person = await queue.person()
+    await queue.connection.execute("update public.profiles set active_limit = 100 where id = $1", person)
+    thread = (await queue.task(await queue.add(person)))["thread_id"]
+    connections = [await asyncpg.connect(queue.url) for _ in range(6)]
+    add = "insert into public.tasks (user_id, prompt, queue, thread_id) values ($1, 'x', $2, $3)"
+    finish = "select public.finish_task($1, $2, 1, 'a', 'unverified', '[]', '{}')"
+    try:
+        for _ in range(15):
+            for _ in range(3):
+                await queue.connection.execute(add, person, queue.name, thread)
+            claimed = await queue.claim(3)
+            await asyncio.gather(
+                *(connection.execute(add, person, queue.name, thread) for connection in connections[:3]),
+                *(
+                    connection.execute(finish, queue.worker, task["id"])
+                    for connection, task in zip(connections[3:], claimed, strict=True)
+                ),
+            )
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+async def test_claims_of_many_workers_with_tasks_due_of_many_people_do_not_deadlock(queue: Queue) -> None:
+    people = [await queue.person() for _ in range(6)]
+    connections = [await asyncpg.connect(queue.url) for _ in range(6)]
+    claimed = 0
+    try:
+        for _ in range(10):
+            for person in [*people, *reversed(people)]:
+                await queue.add(person, run_at=datetime.now(UTC) + timedelta(hours=1))
+            await queue.connection.execute(
+                "update public.tasks set run_at = now() where queue = $1", queue.name
+            )
+            workers = [uuid4() for _ in connections]
+            claims = await asyncio.gather(
+                *(
+                    connection.fetchval("select public.claim_tasks($1, $2, 2, 30)", worker, queue.name)
+                    for connection, worker in zip(connections, workers, strict=True)
+                )
+            )
+            for worker, claim in zip(workers, claims, strict=True):
+                for task in json.loads(claim)["tasks"]:
+                    claimed += 1
+                    assert await queue.finish(task["id"], task["attempt"], worker=worker)
+        assert claimed > 0
+    finally:
+        for connection in connections:
+            await connection.close()
