@@ -126,7 +126,7 @@ class CheckedToolbox:
         return plain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: they and Generic do not go together
 class Tool(Generic[C]):
     """A tool with its code.
 
