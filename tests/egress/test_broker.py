@@ -281,7 +281,7 @@ async def test_what_was_done_before_is_answered_without_asking_the_host(
     ledger = Written(
         Done(True, record, None),
         Done(False, None, "It was lost."),
-        Done(True, {"status": 200, "too_large": True}, None),
+        Done(True, large_one, None),
     )
     grant = broker.grant(hosts=[PLAIN], report=lambda _: None, ledger=ledger)
     listener = socket.create_server(("127.0.0.1", 0))
