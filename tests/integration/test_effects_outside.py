@@ -184,7 +184,8 @@ async def test_a_key_that_the_code_chose_settles_an_unknown_outcome(
 ) -> None:
     task = await world.ask(hosts=[HOST])
     sending = SENDER + (
-        'status, text = act(lambda: post("/items?drop=after&once", **{"Idempotency-Key": str(time.time())}))\n'
+        'key = {"Idempotency-Key": str(time.time())}\n'
+        'status, text = act(lambda: post("/items?drop=after&once", **key))\n'
     )
     async with way_out(world, effects, place):
         await world.work(sending + DIE)
@@ -207,7 +208,8 @@ async def test_a_worker_that_dies_in_the_middle_leaves_a_question(
             await asyncio.sleep(0.02)
         # As kill -9: nothing is told any more, and the lease ends by itself.
         await world.database.execute(
-            "update public.tasks set lease_until = now() - interval '1 second', worker_id = gen_random_uuid() where id = $1",
+            """update public.tasks set lease_until = now() - interval '1 second', worker_id = gen_random_uuid()
+            where id = $1""",
             task,
         )
         working.cancel()
@@ -262,7 +264,8 @@ def tool(effects: Effects, request: pytest.FixtureRequest) -> Iterator[Sending]:
 
 async def granted(world: World, **columns: Any) -> int:
     assistant = await world.database.fetchval(
-        "insert into public.assistants (user_id, name, tools, write_policy) values ($1, 'A', $2, $3) returning id",
+        """insert into public.assistants (user_id, name, tools, write_policy) values ($1, 'A', $2, $3)
+        returning id""",
         world.person,
         ["send_message", "ask_person"],
         columns.pop("write_policy", "allow"),
@@ -328,7 +331,8 @@ async def test_a_tool_that_can_look_settles_its_own_unknown_outcome(world: World
 @pytest.mark.usefixtures("tool")
 async def test_writing_is_free_unless_the_assistant_asks(world: World, effects: Effects) -> None:
     free = CALLER + (
-        'one = call("send_message", to="Ann", text="x")\nwrong = call("send_message", to="nobody", text="x")\n'
+        'one = call("send_message", to="Ann", text="x")\n'
+        'wrong = call("send_message", to="nobody", text="x")\n'
     )
     await granted(world)
     row = await world.work(free + "succeed(wrong['error'])")

@@ -7,11 +7,11 @@ says happens to it:
     early=S      wait S seconds before it counts
     drop=before  close the connection before it counts: it has not happened
     drop=after   close the connection after it has counted: it has happened, and nobody is told
-    once         `delay`, `early` and `drop` hold for the first request of this path alone
+    once         all this holds for the first request of this path alone, but for `status`
     status=N     answer with this status; of 400 and more, the request does not count as done
 
-A request with the `Idempotency-Key` of one that is done is answered as that was, and marked `again`: it is not
-done twice. `GET /done` answers with the requests so far, `GET /done?key=K` with those of a key.
+A request with the `Idempotency-Key` of one that is done is answered as that was, and marked `again`: it is
+not done twice. `GET /done` answers with the requests so far, `GET /done?key=K` with those of a key.
 """
 
 from __future__ import annotations
