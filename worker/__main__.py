@@ -46,6 +46,7 @@ from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.deliveries import LEASE_SECONDS, Deliverer
 from worker.engine import Engine
+from worker.expiring import keep_expiring
 from worker.identity import identity
 from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
@@ -249,6 +250,7 @@ class Worker:
                 folder=folder,
                 means=means,
                 records=records,
+                effects=queue,
             )
 
         engine = Engine(
@@ -270,6 +272,7 @@ class Worker:
                     group.create_task(hearing, name="hints"),
                     group.create_task(_drain_when(stopped, engine), name="drain"),
                     group.create_task(publish(secrets, self.key), name="publish-key"),
+                    group.create_task(keep_expiring(queue), name="expire-approvals"),
                     group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep"),
                 ]
                 await engine.serve()
