@@ -9,24 +9,25 @@ import platform
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from hypercorn.asyncio import serve as serve_http  # pyright: ignore[reportUnknownVariableType]  its WSGI half is untyped
 from hypercorn.config import Config
-from supabase import AsyncClientOptions, acreate_client
+from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.egress.broker import EgressBroker
 from pythonic_assistant.adapters.egress.policy import Route, read_routes
-from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
+from pythonic_assistant.adapters.mail import Mailer, read_allowed, read_mail_server
+from pythonic_assistant.adapters.realtime_line import Subscription
 from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
 from pythonic_assistant.adapters.schedules.planning import plan_of
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
+from pythonic_assistant.adapters.store.supabase_deliveries import SupabaseDeliveries
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
-from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
 from pythonic_assistant.adapters.store.supabase_schedules import SupabaseSchedules
@@ -38,20 +39,25 @@ from pythonic_assistant.domain.errors import (
     SandboxUnavailableError,
 )
 from pythonic_assistant.domain.task import ClaimedTask
+from pythonic_assistant.ports import Endings, Facts
 from pythonic_assistant.settings import Settings, load_settings
 from pythonic_assistant.wire import ModelConfig
 from worker.access import Means
 from worker.app import UNAVAILABLE, Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
+from worker.deliveries import LEASE_SECONDS, Deliverer
 from worker.engine import Engine
+from worker.expiring import keep_expiring
 from worker.identity import identity
 from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
 from worker.publishing import publish
+from worker.reaching import SAID, Reached, Way, keep_hearing, reach
 from worker.runner import SpareRunner
 from worker.schedules import ScheduleClock
 from worker.sweeping import keep_sweeping
+from worker.webhook import WebhookSender
 
 log = logging.getLogger("worker")
 
@@ -84,11 +90,14 @@ def config_of(settings: Settings) -> WorkerConfig:
         model=model,
         slots=settings.slots,
         labels=settings.labels,
+        database_url=settings.supabase_db_url.reveal() if settings.supabase_db_url else None,
         sandbox=settings.sandbox,
         limits=settings.limits,
         packages=settings.home / "packages",
         private_hosts=settings.private_hosts,
         secrets_key=settings.secrets_key.reveal() if settings.secrets_key else None,
+        mail=read_mail_server(settings.smtp_url.reveal(), settings.mail_from) if settings.smtp_url else None,
+        mail_to=read_allowed(settings.mail_to),
     )
 
 
@@ -109,6 +118,8 @@ class Worker:
         self.routes = routes
         self.started_at = datetime.now(UTC)
         self.engine: Engine | None = None
+        self.way: Way | None = None
+        self.problem = ""
         self.sandbox_tier = "starting"
         self.sandbox_problem = "The sandbox is starting."
         self.sandbox_note = ""
@@ -117,10 +128,28 @@ class Worker:
         """How the worker is, now."""
         return Readiness(
             engine=self.engine,
+            way=self.way,
+            problem=self.problem,
             sandbox=self.sandbox_tier,
             sandbox_problem=self.sandbox_problem,
             sandbox_note=self.sandbox_note,
             model=self.config.model.model if self.config.model else None,
+        )
+
+    def _deliverer(self, client: AsyncClient, secrets: SupabaseSecrets) -> Deliverer:
+        store = SupabaseDeliveries(
+            client,
+            worker=self.id,
+            can_mail=self.config.mail is not None,
+            allowed=self.config.mail_to,
+            lease_seconds=LEASE_SECONDS,
+        )
+        return Deliverer(
+            store,
+            secrets=secrets,
+            key=self.key,
+            webhooks=WebhookSender(routes=self.routes),
+            mailer=Mailer(self.config.mail) if self.config.mail else None,
         )
 
     def presence(self) -> dict[str, object]:
@@ -132,9 +161,20 @@ class Worker:
             "slots": self.config.slots,
             "labels": list(self.config.labels),
             "model": self.config.model.model if self.config.model else None,
+            "queue": self.way,
             "sandbox": self.sandbox_tier,
             "sandbox_note": self.sandbox_note or self.sandbox_problem,
             "started_at": self.started_at.isoformat(),
+        }
+
+    def facts(self, way: Way) -> Facts:
+        """The same for the table of workers, and how many tasks run."""
+        present = self.presence()
+        names = ("host", "version", "slots", "labels", "model", "sandbox", "started_at")
+        return {name: present[name] for name in names} | {
+            # Who has no sign of life on PostgreSQL must not be missed there.
+            "adapter": "direct" if way == "direct" else "api",
+            "running": len(self.engine.running) if self.engine else 0,
         }
 
     def _seen(self) -> Subscription:
@@ -190,19 +230,22 @@ class Worker:
             self.config.supabase_key,
             AsyncClientOptions(auto_refresh_token=False, persist_session=False),
         )
-        queue = SupabaseQueue(
-            client, worker=self.id, lease_seconds=self.config.lease_seconds, queue=self.config.queue
-        )
+        reached = await self._reached(client, stopped)
+        if reached is None:
+            return
+        self.way = reached.way
+        queue = reached.queue
+        log.info("queue reached", extra={"action": "reached", "way": reached.way, "note": SAID[reached.way]})
         files = SupabaseFiles(client)
         secrets = SupabaseSecrets(client)
         means = Means(store=secrets, key=self.key, broker=broker)
         records = SupabaseRecords(client)
 
-        def attempt_of(task: ClaimedTask) -> Attempt:
+        def attempt_of(task: ClaimedTask, endings: Endings) -> Attempt:
             return Attempt(
                 task,
                 config=self.config,
-                queue=queue,
+                queue=endings,
                 journal=queue,
                 files=files,
                 runners=runners,
@@ -210,46 +253,59 @@ class Worker:
                 folder=folder,
                 means=means,
                 records=records,
+                effects=queue,
             )
 
-        engine = Engine(config=self.config, queue=queue, journal=queue, attempt_of=attempt_of)
-        self.engine = engine
-        clock = ScheduleClock(SupabaseSchedules(client), plan_of)
-        hints = {"queued": engine.wake, "cancel": engine.cancel, "schedules": clock.wake}
-        line = RealtimeLine(
-            url=self.config.supabase_url,
-            key=self.config.supabase_key,
-            subscriptions=(Subscription(topic="queue", on_broadcast=hints), self._seen()),
-            on_up=_set_realtime(engine, clock, up=True),
-            on_down=_set_realtime(engine, clock, up=False),
+        engine = Engine(
+            config=self.config,
+            queue=queue,
+            store=queue,
+            attempt_of=attempt_of,
+            facts=lambda: self.facts(reached.way),
         )
+        self.engine = engine
+        deliverer = self._deliverer(client, secrets)
+        clock = ScheduleClock(SupabaseSchedules(client), plan_of)
+        hints = {"delivery": deliverer.wake, "schedules": clock.wake}
+        try:
+            async with asyncio.TaskGroup() as group:
+                hearing = keep_hearing(reached, self.config, engine, self._seen(), hints)
+                delivering = group.create_task(deliverer.serve(), name="deliveries")
+                beside = [
+                    group.create_task(hearing, name="hints"),
+                    group.create_task(_drain_when(stopped, engine), name="drain"),
+                    group.create_task(publish(secrets, self.key), name="publish-key"),
+                    group.create_task(keep_expiring(queue), name="expire-approvals"),
+                    group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep"),
+                    group.create_task(clock.keep(), name="schedules"),
+                ]
+                await engine.serve()
+                deliverer.stop()
+                await delivering
+                for task in beside:
+                    task.cancel()
+        finally:
+            await queue.close()
+
+    def _tell(self, problem: str) -> None:
+        self.problem = problem
+
+    async def _reached(self, client: AsyncClient, stopped: asyncio.Event) -> Reached | None:
+        """The queue; None when the worker is stopped before its database answers."""
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(line.keep(), name="realtime")
-            draining = group.create_task(_drain_when(stopped, engine), name="drain")
-            publishing = group.create_task(publish(secrets, self.key), name="publish-key")
-            sweeping = group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep")
-            ticking = group.create_task(clock.keep(), name="schedules")
-            await engine.serve()
-            ticking.cancel()
-            sweeping.cancel()
-            keeping.cancel()
-            publishing.cancel()
-            draining.cancel()
+            reaching = group.create_task(
+                reach(self.config, client, self.id, self.facts, self._tell), name="reach"
+            )
+            stopping = group.create_task(stopped.wait(), name="stop")
+            await asyncio.wait({reaching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            reaching.cancel()  # changes nothing when it is done
+            stopping.cancel()
+        return None if reaching.cancelled() else reaching.result()
 
 
 def _empty_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
-
-
-def _set_realtime(engine: Engine, clock: ScheduleClock, *, up: bool) -> Callable[[], None]:
-    def changed() -> None:
-        engine.condition.realtime = up
-        if up:  # hints were lost meanwhile
-            engine.wake()
-            clock.wake()
-
-    return changed
 
 
 async def _drain_when(stopped: asyncio.Event, engine: Engine) -> None:

@@ -1,8 +1,8 @@
 -- Schedules: tasks that come again. SQL knows no cron, so workers compute times, and this file sees to it that each
 -- due time makes exactly one task: whoever fires names the state that it computed from, and it must still be so.
 --
--- Locks come in the one order of the queue: admission lock of the person, thread, schedule. A worker never waits
--- for the first, because schedules of many people are dealt with in one call.
+-- Locks come in the one order of the queue: admission lock of the person, thread, schedule. A worker waits for none
+-- of them, because schedules of many people are dealt with in one call.
 
 create table public.schedules (
     id uuid primary key default gen_random_uuid(),
@@ -200,7 +200,6 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
     perform pythonic.tell('queue', 'schedules', '{}');
-    perform pg_catalog.pg_notify('pythonic_queue', '{"event": "schedules"}');
     return null;
 end
 $$;
@@ -284,17 +283,20 @@ declare
     v_next timestamptz := (p_plan ->> 'next_at')::timestamptz;
     v_skipped integer := coalesce((p_plan ->> 'skipped')::integer, 0);
     v_user uuid;
+    v_thread uuid;
     v_row public.schedules;
     v_task bigint;
 begin
     if v_due > now() or v_next <= coalesce(v_due, v_was) then
         raise exception 'This plan does not go forward in time.' using errcode = 'invalid_parameter_value';
     end if;
-    select s.user_id into v_user from public.schedules s where s.id = v_id;
+    select s.user_id, s.thread_id into v_user, v_thread from public.schedules s where s.id = v_id;
     if not found then return 'gone'; end if;
     if v_due is not null and not pythonic.try_admission(v_user) then return 'busy'; end if;
-    perform 1 from public.threads th
-        where th.id = (select s.thread_id from public.schedules s where s.id = v_id) for key share;
+    if v_due is not null and v_thread is not null then
+        perform 1 from public.threads th where th.id = v_thread for key share skip locked;
+        if not found then return 'busy'; end if;  -- somebody deletes it just now
+    end if;
     select s.* into v_row from public.schedules s where s.id = v_id for update skip locked;
     if not found then return 'busy'; end if;
     if v_row.next_at is distinct from v_was or v_row.planned_from <> (p_plan ->> 'planned_from')::timestamptz

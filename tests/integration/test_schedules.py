@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -15,8 +21,8 @@ import pytest
 from pythonic_assistant.adapters.schedules.planning import plan_of
 from pythonic_assistant.adapters.store.supabase_schedules import SupabaseSchedules
 from pythonic_assistant.domain.schedule import ScheduleLook, SchedulePlan
+from tests.embedded_fixtures import RunningSupabase
 from tests.integration.attempt_world import World
-from tests.integration.callers import Someone
 from worker.schedules import ScheduleClock
 
 pytestmark = pytest.mark.timeout(60)
@@ -86,7 +92,7 @@ async def test_a_row_written_by_hand_is_planned_fires_and_is_planned_again(world
 
 
 async def test_of_many_workers_with_the_same_plan_one_makes_the_task(
-    world: World, embedded_supabase: Any
+    world: World, embedded_supabase: RunningSupabase
 ) -> None:
     schedules = [await add(world) for _ in range(4)]
     await clock(world).fire_all()
@@ -113,7 +119,7 @@ async def test_of_many_workers_with_the_same_plan_one_makes_the_task(
 
 
 async def test_a_worker_that_is_killed_in_between_leaves_the_run_to_another(
-    world: World, embedded_supabase: Any
+    world: World, embedded_supabase: RunningSupabase
 ) -> None:
     schedule = await add(world)
     await clock(world).fire_all()
@@ -310,46 +316,47 @@ async def test_an_idle_clock_asks_once_and_wakes_for_a_hint(world: World) -> Non
     assert task["created_at"] >= moment
 
 
-def test_people_see_and_change_their_own_schedules_only(ann: Someone, bob: Someone, nobody: Someone) -> None:
-    made = ann.post("schedules", {"prompt": "Mine", "cron": "0 8 * * *"}, "return=representation")
-    assert made.status_code == 201, made.text
-    mine = made.json()[0]
-    assert (mine["name"], mine["user_id"], mine["next_at"]) == ("Mine", ann.id, None)
-    for stranger in (bob, nobody):
-        seen = stranger.get("schedules")
-        assert seen.status_code in {401, 403} or seen.json() == []
-        stranger.patch(f"schedules?id=eq.{mine['id']}", {"prompt": "Theirs"})
-        stranger.delete(f"schedules?id=eq.{mine['id']}")
-        assert stranger.rpc("run_schedule", schedule_id=mine["id"], dedupe_key="x").status_code >= 400
-        assert stranger.rpc("fire_schedules").status_code in {401, 403, 404}
-    assert ann.rpc("fire_schedules").status_code in {401, 403, 404}
-    assert ann.get("schedules?select=prompt").json() == [{"prompt": "Mine"}]
-    for forbidden in ({"next_at": "2020-01-01T00:00:00Z"}, {"user_id": bob.id}, {"problem": None}):
-        assert ann.patch(f"schedules?id=eq.{mine['id']}", forbidden).status_code in {401, 403}
-    for columns, sentence in (
-        ({"thread_id": bob.thread()}, "belongs to somebody else"),
-        ({"assistant_id": str(uuid4())}, "belongs to somebody else"),
-        ({"inputs": [{"name": "x", "storage_path": f"{bob.id}/x"}]}, "begins with the person's id"),
-        ({"prompt": " "}, "prompt is empty"),
-        ({"hosts": ["*.example.org"]}, "example.org"),
-        ({"labels": ["No label!"]}, "label"),
-    ):
-        refused = ann.post("schedules", {"prompt": "P", "cron": "0 8 * * *"} | columns)
-        assert refused.status_code in {400, 403}, refused.text
-        assert sentence in refused.json()["message"]
-    assert ann.post("tasks", {"prompt": "P", "schedule_id": mine["id"]}).status_code in {401, 403}
-
-
-def test_run_now_makes_one_task_of_a_double_click(ann: Someone) -> None:
-    made = ann.post("schedules", {"prompt": "Mine", "cron": "0 8 * * *"}, "return=representation").json()[0]
-    key = str(uuid4())
-    ids = {
-        ann.rpc("run_schedule", schedule_id=made["id"], dedupe_key=key).raise_for_status().json()
-        for _ in range(2)
-    }
-    assert len(ids) == 1
-    runs = ann.rpc("schedule_runs", most=3).json()
-    assert [(run["schedule_id"], run["id"], run["due_at"]) for run in runs] == [(made["id"], *ids, None)]
+async def test_a_worker_process_plans_what_it_is_told_of_and_fires_it(
+    world: World, embedded_supabase: RunningSupabase, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker"],
+        cwd=Path(__file__).parents[2],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "PYTHONIC_HOME": str(tmp_path / "home"),
+            "PYTHONIC_API_PORT": str(port),
+            "SUPABASE_URL": embedded_supabase.url,
+            "SUPABASE_SECRET_KEY": embedded_supabase.secret_key,
+        },
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        first = await add(world)
+        async with asyncio.timeout(40):
+            while (await row(world, first))["next_at"] is None:
+                assert process.poll() is None
+                await asyncio.sleep(0.1)
+        # It sleeps for a minute now, so what follows is done because it is woken.
+        schedule = await add(world)
+        async with asyncio.timeout(30):
+            while (await row(world, schedule))["next_at"] is None:
+                await asyncio.sleep(0.1)
+        await world.database.execute(
+            "update public.schedules set next_at = now() + interval '1 second' where id = $1", schedule
+        )
+        await add(world)  # wakes it: to set next_at by hand tells nobody
+        async with asyncio.timeout(30):
+            while not await tasks(world, schedule):
+                await asyncio.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.wait, 30)
+    assert len(await tasks(world, schedule)) == 1
 
 
 def _as_row(plan: SchedulePlan) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.domain.conversation import Recorded
 from pythonic_assistant.domain.plan import Plan, Step
 from pythonic_assistant.domain.task import (
     ClaimedTask,
@@ -16,7 +18,7 @@ from pythonic_assistant.domain.task import (
     StoredVariable,
     TaskKind,
 )
-from pythonic_assistant.ports import Claim, Fence
+from pythonic_assistant.ports import Claim, Cycle, Fence
 
 
 class _File(BaseModel):
@@ -38,6 +40,13 @@ class _Step(BaseModel):
     output: str | None
 
 
+class _Spent(BaseModel):
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+
 class _Task(BaseModel):
     id: int
     attempt: int
@@ -54,7 +63,8 @@ class _Task(BaseModel):
     limits: dict[str, Any]
     tools: list[str]
     saved: list[StoredVariable]
-    sent: list[str]
+    items: list[Recorded] = []
+    spent: _Spent = _Spent()
 
 
 class _Claim(BaseModel):
@@ -62,7 +72,18 @@ class _Claim(BaseModel):
     next_due_seconds: float | None
 
 
+class _Ended(BaseModel):
+    id: int
+    attempt: int
+    kept: bool
+
+
+class _Cycle(_Claim):
+    ended: list[_Ended]
+
+
 _claims = TypeAdapter(_Claim)
+_cycles = TypeAdapter(_Cycle)
 _tasks = TypeAdapter(_Task)
 
 
@@ -72,7 +93,17 @@ def read_claim(data: Any) -> Claim:
     Raises:
         pydantic.ValidationError: the database's functions are of another version than this code.
     """
-    claim = _claims.validate_python(data)
+    return _claim(_claims.validate_python(data))
+
+
+def read_cycle(data: Any) -> Cycle:
+    """Read what `cycle_tasks` returned; as `read_claim`."""
+    cycle = _cycles.validate_python(data)
+    kept = {Fence(row.id, row.attempt): row.kept for row in cycle.ended}
+    return Cycle(kept=kept, claim=_claim(cycle))
+
+
+def _claim(claim: _Claim) -> Claim:
     tasks: list[ClaimedTask] = []
     unreadable: list[tuple[Fence, str]] = []
     for row in claim.tasks:
@@ -111,7 +142,8 @@ def _task(row: _Task) -> ClaimedTask:
         limits=row.limits,
         tools=tuple(row.tools),
         saved=tuple(row.saved),
-        sent=tuple(row.sent),
+        recorded=tuple(row.items),
+        spent=Usage(**row.spent.model_dump()),
     )
 
 
