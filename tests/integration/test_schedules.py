@@ -13,62 +13,23 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from pythonic_assistant.adapters.schedules.planning import plan_of
+from pythonic_assistant.adapters.store.naming import BUCKET
+from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
 from pythonic_assistant.adapters.store.supabase_schedules import SupabaseSchedules
 from pythonic_assistant.domain.schedule import ScheduleLook, SchedulePlan
 from tests.embedded_fixtures import RunningSupabase
 from tests.integration.attempt_world import World
+from tests.integration.schedules_world import add, be_due, clock, row, tasks
 from worker.schedules import ScheduleClock
+from worker.sweeping import sweep
 
 pytestmark = pytest.mark.timeout(60)
-
-
-async def add(world: World, **columns: Any) -> UUID:
-    """A schedule, written by hand as in the dashboard."""
-    row = {"user_id": world.person, "prompt": "Send the report", "cron": "0 8 * * *"} | columns
-    marks = ", ".join(f"${number}" for number in range(1, len(row) + 1))
-    query = f"insert into public.schedules ({', '.join(row)}) values ({marks}) returning id"
-    return await world.database.fetchval(query, *row.values())
-
-
-async def row(world: World, schedule: UUID) -> asyncpg.Record:
-    found = await world.database.fetchrow("select * from public.schedules where id = $1", schedule)
-    assert found is not None
-    return found
-
-
-async def tasks(world: World, schedule: UUID) -> list[asyncpg.Record]:
-    return await world.database.fetch(
-        "select * from public.tasks where schedule_id = $1 order by id", schedule
-    )
-
-
-async def be_due(world: World, schedule: UUID, ago: timedelta) -> datetime:
-    """As if time had passed since the schedule was planned; returns its due time."""
-    moment = (datetime.now(UTC) - ago).replace(second=0, microsecond=0)
-    await world.database.execute(
-        "update public.schedules set next_at = $2, cron = $3, time_zone = 'UTC' where id = $1",
-        schedule,
-        moment,
-        f"{moment.minute} {moment.hour} * * *",
-    )
-    # Changing its cron has made it one to be planned; it is set as a worker leaves it.
-    await world.database.execute(
-        """update public.schedules set next_at = $2, planned_from = $2::timestamptz - interval '1 day'
-        where id = $1""",
-        schedule,
-        moment,
-    )
-    return moment
-
-
-def clock(world: World) -> ScheduleClock:
-    return ScheduleClock(SupabaseSchedules(world.client), plan_of)
 
 
 async def test_a_row_written_by_hand_is_planned_fires_and_is_planned_again(world: World) -> None:
@@ -275,6 +236,44 @@ async def test_a_thread_that_goes_does_not_take_the_schedule_with_it(world: Worl
     kept = await row(world, schedule)
     assert (kept["thread_id"], kept["problem"]) == (None, None)
     assert kept["next_at"] is not None
+
+
+async def test_a_thread_that_somebody_deletes_just_now_is_waited_for_by_nobody(
+    world: World, embedded_supabase: RunningSupabase
+) -> None:
+    thread = await world.database.fetchval(
+        "insert into public.threads (user_id, title) values ($1, 'T') returning id", world.person
+    )
+    schedule = await add(world, thread_id=thread)
+    await clock(world).fire_all()
+    await be_due(world, schedule, timedelta(minutes=1))
+    other = await asyncpg.connect(embedded_supabase.database_url)
+    try:
+        async with other.transaction():
+            await other.execute("delete from public.threads where id = $1", thread)
+            async with asyncio.timeout(5):
+                await clock(world).fire_all()
+            assert await tasks(world, schedule) == []
+    finally:
+        await other.close()
+    await clock(world).fire_all()
+    (task,) = await tasks(world, schedule)
+    assert task["thread_id"] not in {None, thread}
+
+
+async def test_files_of_a_schedule_outlive_its_tasks_and_go_with_it(world: World) -> None:
+    path = f"{world.person}/uploads/{uuid4()}/orders.csv"
+    await world.client.storage.from_(BUCKET).upload(path, b"a\n", {"content-type": "text/csv"})
+    schedule = await add(world, inputs=json.dumps([{"name": "orders.csv", "storage_path": path}]))
+    await clock(world).fire_all()
+    await be_due(world, schedule, timedelta(minutes=1))
+    await clock(world).fire_all()
+    assert len(await tasks(world, schedule)) == 1
+    for table, column, kept in (("tasks", "schedule_id", True), ("schedules", "id", False)):
+        await world.database.execute(f"delete from public.{table} where {column} = $1", schedule)
+        await world.database.execute("update public.file_removals set due_at = now()")
+        await sweep(SupabaseRemovals(world.client))
+        assert (path in await world.stored()) is kept
 
 
 class Counted:
