@@ -23,7 +23,7 @@ def show() -> None:
     except InvalidInputError as error:
         at, wrong = None, str(error)
     label = plain(moment_in_words(at)) if at else "Not understood" if wrong else "Now"
-    with st.popover(label, icon=":material/schedule:" if at or wrong else ":material/bolt:", key="later"):
+    with st.popover(label, icon=":material/schedule:", key="later"):
         st.text_input(
             "When to begin", key=_key(), placeholder="tomorrow at 9", max_chars=200, autocomplete="off"
         )
