@@ -13,6 +13,7 @@ from live.feed import RULES, THREADS, ConnectionState, Feed, worker_list
 from live.realtime import keep_connected
 from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
 from live.rule_desk import RuleDesk
+from live.schedules import ScheduleDesk
 from live.secret_desk import SecretDesk
 from live.sessions import SessionBook, SessionEndedError
 from live.supabase_access import SupabaseAccess
@@ -38,6 +39,7 @@ class Person:
         self._book = book
         self.desk = Desk(access, user_id, self.token)
         self.secret_desk = SecretDesk(access, self.token)
+        self.schedule_desk = ScheduleDesk(access, self.token)
         self.rule_desk = RuleDesk(access, self.token, self.secret_desk)
         self._stale: set[int] = set()
         self._gaps: set[int] = set()
