@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Final
 
 from live.rows import TaskRow
+from pythonic_assistant.domain.decision import Approval
 from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
+from pythonic_assistant.domain.visible import visible
 
 STATE_WORDS: Final = {
     "scheduled": "Scheduled",
@@ -34,7 +36,7 @@ ISOLATION_WORDS: Final = {
     "starting": "The sandbox is starting",
 }
 UNREACHABLE: Final = "The database does not answer: try again in a moment."
-_SECONDS_PER_MINUTE = 60
+_SECONDS_PER_MINUTE, _SECONDS_PER_DAY = 60, 86_400
 
 
 def duration(seconds: float) -> str:
@@ -72,10 +74,12 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def until(moment: datetime, now: datetime) -> str:
-    """When something happens that is yet to come: "in 40 s", "in 3 min 5 s"; "at once" when it is due."""
+    """When something happens that is yet to come: "in 40 s", "in 3 min 5 s", "in 7 days"; "at once"."""
     seconds = math.ceil((moment - now).total_seconds())
     if seconds <= 0:
         return "at once"
+    if seconds >= 2 * _SECONDS_PER_DAY:
+        return f"in {counted(round(seconds / _SECONDS_PER_DAY), 'day')}"
     return f"in {duration(seconds)}" if seconds >= 10 else f"in {seconds} s"
 
 
@@ -153,6 +157,11 @@ def announcement(old: TaskRow, new: TaskRow) -> str:
     return f"Task “{short(new.prompt, 60)}”: {status_words(new)}."
 
 
+def asked_announcement(approval: Approval) -> str:
+    """What a screen reader says when something begins to wait for the person."""
+    return f"Your decision is asked for: {short(visible(approval.question), 200)}"
+
+
 def elapsed(row: TaskRow, now: datetime) -> float | None:
     """Seconds since the task was first claimed, or that it took; None before."""
     if row.started_at is None:
@@ -181,6 +190,11 @@ def plain(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", text)
+
+
+def as_written(text: str) -> str:
+    """Text as Markdown that shows exactly this text: line breaks kept, nothing taken for Markdown."""
+    return "  \n".join(plain(line) if line.strip() else "&nbsp;" for line in text.splitlines())
 
 
 def literal(text: str) -> str:
