@@ -11,14 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import (
-    Event,
-    Noted,
-    OutputWritten,
-    RunFailed,
-    RunSucceeded,
-    RunWaiting,
-)
+from pythonic_assistant.domain.event import Event, Noted, OutputWritten, RunFailed, RunSucceeded
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.ports import Fence, RunJournal
@@ -33,12 +26,14 @@ FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 5.0
 
 
-_BESIDE_OUTPUT = frozenset({"egress_begun", "egress_requested", "tool_called", "noted"})
+_BESIDE_OUTPUT = frozenset({"egress_requested", "tool_called", "noted"})
 """What may come between two pieces of the same output."""
 NOTHING_HIDDEN = Redactor({})
 
 
-DURABLE = frozenset({"plan_made", "step_finished", "egress_begun", "run_succeeded", "run_failed"})
+DURABLE = frozenset(
+    {"plan_made", "step_finished", "item_added", "run_waiting", "run_succeeded", "run_failed"}
+)
 """What `append_events` puts on the disk before it answers; the rest may be lost when the database crashes."""
 MOST_UNSURE = 2_000
 """Rows that are sent again; of so many since the last durable one, only a chatty loop's first are not."""
@@ -261,11 +256,9 @@ class Relay:
                 wait = min(wait * 2, LONGEST_RETRY_SECONDS)
 
 
-def with_refusals(
-    ending: RunSucceeded | RunFailed | RunWaiting, refused: tuple[str, ...]
-) -> RunSucceeded | RunFailed | RunWaiting:
+def with_refusals(ending: RunSucceeded | RunFailed, refused: tuple[str, ...]) -> RunSucceeded | RunFailed:
     """Return the same ending, not proven where what has to last could not be stored: nobody could look."""
-    if not refused or not isinstance(ending, RunSucceeded):
+    if not refused or isinstance(ending, RunFailed):
         return ending
     missing = Evidence(
         check="Everything that shows the answer is stored", outcome="failed", detail="\n".join(refused)

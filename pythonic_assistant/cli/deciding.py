@@ -36,7 +36,7 @@ _TITLES = {
 
 
 def print_approval(console: Console, approval: Approval) -> None:
-    """Print what is asked, whole. What is not ours stands behind a bar, so that it passes for nothing else."""
+    """Print what is asked, whole. Not ours is what stands behind a bar."""
     _say(console, f"\n[{approval.id}] {_TITLES[approval.kind]}", "bold")
     _quote(console, visible(approval.question))
     for part in sections(approval.preview) if approval.kind != "question" else ():

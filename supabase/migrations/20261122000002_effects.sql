@@ -520,7 +520,7 @@ begin
             to_char(v_approval.decided_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'),
             coalesce(', by ' || (select coalesce(nullif(p.display_name, ''), u.email, 'you')
                 from public.profiles p left join auth.users u on u.id = p.id where p.id = v_approval.decided_by), '')
-            using errcode = 'object_not_in_prerequisite_state';
+            using errcode = 'invalid_parameter_value';
     end if;
     v_problem := case
         when v_approval.kind = 'effect' and p_decision not in ('approve', 'refuse') then

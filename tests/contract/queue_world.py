@@ -1,4 +1,4 @@
-"""What the contract of the queue's adapters is tried on: one queue name, people of its own, both ways to it."""
+"""What the contract of the queue is tried on: one queue name, people of its own, both ways to it."""
 
 from __future__ import annotations
 

@@ -138,7 +138,8 @@ class Desk:
 async def become(connection: asyncpg.Connection[Any], person: UUID) -> None:
     """For the rest of the transaction, be a signed-in person."""
     await connection.execute(
-        """select set_config('request.jwt.claims', $1, true), set_config('request.jwt.claim.sub', $2, true)""",
+        """select set_config('request.jwt.claims', $1, true),
+        set_config('request.jwt.claim.sub', $2, true)""",
         json.dumps({"sub": str(person), "role": "authenticated"}),
         str(person),
     )
