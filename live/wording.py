@@ -175,21 +175,25 @@ def problem(error: AssistantError) -> str:
     return UNREACHABLE if isinstance(error, StoreUnavailableError) else str(error)
 
 
-# What GitHub's Markdown makes a link of by itself, after all escapes are gone:
-# https://github.github.com/gfm/#autolinks-extension-
-_LINKED = re.compile(
-    r"(?<!\w)((?:https?://|www\.)\S*[^\s.,;:!?)\]'\"]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)", re.IGNORECASE
+# What is made something else after all escapes are gone: GitHub's Markdown makes links
+# (https://github.github.com/gfm/#autolinks-extension-), and Streamlit makes its picture and signs like "→".
+_CHANGED = re.compile(
+    r"((?<!\w)(?:https?://|www\.)\S*[^\s.,;:!?)\]'\"]|(?<!\w)[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    r"|:streamlit:|(?<!\S)(?:<->|->|<-|--|>=|<=|~=)(?!\S))",
+    re.IGNORECASE,
 )
 
 
 def plain(text: str) -> str:
-    """Text as Markdown that shows exactly this text on one line; addresses as code, or they became links."""
-    parts = _LINKED.split(" ".join(text.split()))
+    """Text as Markdown that shows exactly this text on one line; what would become a link or sign is code."""
+    parts = _CHANGED.split(" ".join(text.split()))
     return "".join(literal(part) if index % 2 else _escaped(part) for index, part in enumerate(parts))
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", text)
+    escaped = re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", text)
+    # Streamlit looks for its icons before it reads any Markdown.
+    return escaped.replace(":material/", ":material\\/")
 
 
 def as_written(text: str) -> str:

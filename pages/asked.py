@@ -10,7 +10,7 @@ import streamlit as st
 
 from live.feed import TaskView
 from live.person import Person
-from live.wording import as_written, plain, problem, until
+from live.wording import plain, problem, until
 from pages import preview, visit
 from pages.text import local_time, small
 from pythonic_assistant.domain.decision import (
@@ -60,7 +60,7 @@ def show(person: Person, approval: Approval) -> None:
             st.markdown(_TITLES[approval.kind])
             if approval.kind == "effect" and approval.risk == "irreversible":
                 st.badge("cannot be undone", icon=":material/warning:", color="red")
-        st.markdown(as_written(visible(approval.question)))
+        st.text(visible(approval.question))
         if approval.kind != "question":
             preview.show(sections(approval.preview))
         _decision(person, approval)
@@ -116,9 +116,18 @@ def _decision(person: Person, approval: Approval) -> None:
 
 def _approval(person: Person, approval: Approval) -> None:
     if approval.standing is not None:
-        name, meaning = rule_words(approval.standing)
-        st.checkbox(f"Always allow {plain(name)}", key=f"always-{approval.id}")
-        small(f"{plain(meaning)} It counts with Approve. Take it back any time under Waiting for you.")
+        of_tool = bool(approval.standing.get("tool"))
+        # Words of ours alone: what is read out of a box is its label with all its Markdown.
+        st.checkbox(
+            "Always allow this tool for this recipient"
+            if of_tool
+            else "Always allow this method at this site",
+            key=f"always-{approval.id}",
+        )
+        small(
+            f"{plain(rule_words(approval.standing)[1])} It counts with Approve. Take it back any time under "
+            "Waiting for you."
+        )
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         _button(person, approval, "Approve", "approve", ":material/check:", primary=True)
         _button(person, approval, "Refuse", "refuse", ":material/block:")

@@ -40,11 +40,9 @@ def _box(part: Section) -> None:
         told.append("scroll to read all")
     if part.label or told:
         st.markdown(f":gray[{plain(part.label)}] :small[:gray[{plain(', '.join(told))}]]")
-    # The colours of a diff are those of its lines' first characters; on light ground they are too pale.
-    coloured = part.kind == "diff" and st.context.theme.type == "dark"
     st.code(
         part.text,
-        language="diff" if coloured else None,
+        language="diff" if part.kind == "diff" else None,  # its colours: live/page.css
         wrap_lines=True,
         height=_BOX_PIXELS if long else "content",
     )

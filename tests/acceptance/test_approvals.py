@@ -42,7 +42,8 @@ SHOWN = "moc.elgoog⟨U+202E⟩ pay⟨U+200B⟩pal ⟨U+2066⟩inside⟨U+2069�
 
 async def asked(world: World, page: Page, prompt: str) -> Claim:
     """Ask a task in a new thread, claim it, and let it begin a step."""
-    await page.get_by_role("button", name="New thread").click(timeout=WAIT)
+    if "thread=" in page.url:
+        await page.get_by_role("button", name="New thread").click(timeout=WAIT)
     await page.get_by_text("What shall be done?").wait_for(timeout=WAIT)
     await ask(page, prompt)
     claim = await world.worker.claim()
@@ -99,7 +100,7 @@ async def test_a_card_comes_and_goes_on_two_tabs_and_takes_no_accidental_click(w
 
     # By the keyboard alone: the box, then the button.
     await page.wait_for_timeout(ARMED)
-    always = page.get_by_role("checkbox", name="Always allow send_mail, when “to” is")
+    always = page.get_by_role("checkbox", name="Always allow this tool for this recipient")
     await always.press("Space")
     await expect(always).to_be_checked(timeout=WAIT)
     await approve.press("Enter")
@@ -112,8 +113,8 @@ async def test_a_card_comes_and_goes_on_two_tabs_and_takes_no_accidental_click(w
     claim = await goes_on(world, claim.task_id)
     assert (await world.worker.begin(claim, "send_mail", **MAIL))["do"] == "go"
     await world.worker.end(claim, said["key"], "succeeded", {"message": "m-31"})
-    question = {"risk": "read", "question": "In which colour?", "choices": ["red **x**", "blue"]}
-    await world.worker.begin(claim, "ask_person", **question)
+    said = {"question": "In which colour?", "choices": ["red **x**", "blue"]}
+    await world.worker.begin(claim, "ask_person", risk="read", request=said, **said)
     await world.worker.wait(claim)
     await second.get_by_text("red **x**").click(timeout=WAIT)
     await second.wait_for_timeout(ARMED)
@@ -161,11 +162,12 @@ async def test_nothing_in_a_preview_is_run_or_hidden(world: World) -> None:
     await expect(page.get_by_test_id("stCode")).to_have_count(1, timeout=WAIT)
     await expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=WAIT)
     first, second = await cards.nth(0).inner_text(), await cards.nth(1).inner_text()
-    assert first.count("onerror=alert(1)") == 4  # a field's name, a value, the rule's name and its meaning
+    assert first.count("onerror=alert(1)") == 3  # a field's name, a value, what the rule means
+    assert first.count(":material/check: :red[r]") == 3
     assert first.count(SHOWN) == 2
     assert second.count(SHOWN) == 2
     assert "⟨U+202E⟩ exactly" in first
-    for forbidden in ("img", "a", "script", ".katex", "span[style*='color']"):
+    for forbidden in ("img", "a", "script", ".katex", "[data-testid=stIconMaterial]:text-is('check')"):
         assert await cards.locator(forbidden).count() == 0, forbidden
     assert not any(hidden in await page.content() for hidden in "\u202e\u200b\u2066")
     assert not any(":9/" in url for url in world.requests)
