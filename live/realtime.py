@@ -21,6 +21,8 @@ class Hearer(Protocol):
 
     def heard_events(self, payload: Mapping[str, Any]) -> None: ...
 
+    def heard_delivery(self, _payload: Mapping[str, Any]) -> None: ...
+
     def heard_presence(self, state: Mapping[str, Any]) -> None: ...
 
     def heard_connection(self, state: ConnectionState) -> None: ...
@@ -47,6 +49,7 @@ async def keep_connected(
                     "tasks": hearer.heard_tasks,
                     "approvals": hearer.heard_approvals,
                     "events": hearer.heard_events,
+                    "delivery": hearer.heard_delivery,
                 },
             ),
             Subscription(topic="workers", on_presence=hearer.heard_presence),

@@ -10,8 +10,8 @@ from live import front
 from live.feed import APPROVALS, STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
-from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short
-from pages import access, model_settings, secrets, visit, waiting
+from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short, way_to_the_queue
+from pages import access, failures, model_settings, rules, secrets, visit, waiting
 from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
@@ -41,6 +41,7 @@ def _panel() -> None:
         seen = max(feed.number(channel) for channel in (THREADS, STATUS, APPROVALS))
         if st.button("New thread", icon=":material/add:", width="stretch", key="new_thread"):
             _go(None)
+        failures.tell(person)
         waiting.button(person)
         _threads(person)
         st.divider()
@@ -48,6 +49,8 @@ def _panel() -> None:
         model_settings.show(person)
         if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):
             secrets.show(person)
+        if st.button("Rules", icon=":material/bolt:", width="stretch", key="rules"):
+            rules.show()
         _account()
 
 
@@ -192,9 +195,14 @@ def _worker_line(worker: Worker) -> str:
     return (
         f"**{plain(worker.host)}**  \n"
         f":gray[Model: {model}]  \n"
-        f":gray[{counted(worker.slots, 'slot')}]  \n"
+        f":gray[{counted(worker.slots, 'slot')}{_labels(worker)}]  \n"
+        + (f":gray[{way_to_the_queue(worker.queue)}]  \n" if worker.queue else "")
         + (f":red[{isolation(worker.sandbox)}]" if bad else f":gray[{isolation(worker.sandbox)}]")
     )
+
+
+def _labels(worker: Worker) -> str:
+    return f", labels {plain(', '.join(worker.labels))}" if worker.labels else ""
 
 
 def _account() -> None:

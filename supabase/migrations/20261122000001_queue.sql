@@ -184,20 +184,7 @@ begin
         where (c.fact -> 'soon')::boolean));
 end
 $$;
-comment on function pythonic.tell_of_tasks(jsonb) is 'Tells people and workers of tasks that were added or changed: an array of pythonic.told.';
-
-create function pythonic.told(p_task public.tasks) returns jsonb
-language sql stable set search_path = ''
-as $$
-    select jsonb_build_object(
-        'task_id', p_task.id, 'thread_id', p_task.thread_id, 'kind', p_task.kind, 'state', p_task.state,
-        'attempt', p_task.attempt, 'verdict', p_task.verdict,
-        'cancelling', p_task.cancel_requested_at is not null,
-        'user_id', p_task.user_id, 'queue', p_task.queue,
-        -- A task that is due before a worker looks again by itself must wake one too, so that it sleeps less long.
-        'soon', p_task.state = 'queued' or p_task.state = 'scheduled' and p_task.run_at < now() + interval '1 minute')
-$$;
-comment on function pythonic.told(public.tasks) is 'What people and workers are told of a task.';
+comment on function pythonic.tell_of_tasks(jsonb) is 'Tells people and workers of tasks that were added or changed: [{"user_id", "queue", "soon": whether workers look, and what the person is told}].';
 
 create function pythonic.tasks_added() returns trigger
 language plpgsql security definer set search_path = ''
@@ -215,14 +202,21 @@ begin
         select th.id from public.threads th
         where th.id = any (array(select s.thread_id from said s))
             and (th.title = 'New thread' or th.updated_at < now())
-        order by th.id for update
+        order by th.id for no key update
     )
     update public.threads th set
         updated_at = now(),
         title = case when th.title = 'New thread' then s.title else th.title end
     from said s
     where th.id = any (array(select c.id from touched c)) and s.thread_id = th.id;
-    perform pythonic.tell_of_tasks((select jsonb_agg(pythonic.told(a::public.tasks) order by a.id) from added a));
+    perform pythonic.tell_of_tasks((
+        select jsonb_agg(jsonb_build_object(
+            'task_id', a.id, 'thread_id', a.thread_id, 'kind', a.kind, 'state', a.state,
+            'attempt', a.attempt, 'verdict', a.verdict, 'cancelling', a.cancel_requested_at is not null,
+            'user_id', a.user_id, 'queue', a.queue,
+            -- One that is due before a worker looks again by itself must wake one, so that it sleeps less long.
+            'soon', a.state = 'queued' or a.state = 'scheduled' and a.run_at < now() + interval '1 minute') order by a.id)
+        from added a));
     return null;
 end
 $$;
@@ -236,7 +230,13 @@ as $$
 declare
     v_changed jsonb;
 begin
-    select jsonb_agg(pythonic.told(n::public.tasks) order by n.id) into v_changed
+    select jsonb_agg(jsonb_build_object(
+            'task_id', n.id, 'thread_id', n.thread_id, 'kind', n.kind, 'state', n.state,
+            'attempt', n.attempt, 'verdict', n.verdict, 'cancelling', n.cancel_requested_at is not null,
+            'user_id', n.user_id, 'queue', n.queue,
+            -- One that is due before a worker looks again by itself must wake one, so that it sleeps less long.
+            'soon', n.state = 'queued' or n.state = 'scheduled' and n.run_at < now() + interval '1 minute') order by n.id)
+    into v_changed
     from changed n join former f on f.id = n.id
     where n.state is distinct from f.state or n.cancel_requested_at is distinct from f.cancel_requested_at
         or n.held_because is distinct from f.held_because;
@@ -313,7 +313,8 @@ comment on function pythonic.enough_active(bigint, boolean) is 'The sentence for
 
 create function pythonic.hold_reason(p_user uuid, p_assistant uuid) returns text
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_limit integer;
@@ -452,7 +453,8 @@ $$;
 create function pythonic.next_held(p_user uuid, p_most bigint) returns bigint[]
 language plpgsql security definer set search_path = ''
     set jit = off set plan_cache_mode = force_generic_plan
-    set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+    set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_ids bigint[];
@@ -487,14 +489,15 @@ comment on function pythonic.next_held(uuid, bigint) is 'The held tasks of a per
 
 create or replace function pythonic.promote_held(p_user uuid) returns void
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_active bigint;
     v_limit integer;
+    v_next bigint[];
     v_why text;
     v_said text;
-    v_first uuid;
 begin
     perform pg_catalog.pg_advisory_xact_lock(pythonic.admission_key(p_user));
     if not exists (select 1 from public.tasks t where t.user_id = p_user and t.state = 'held') then return; end if;
@@ -502,17 +505,17 @@ begin
     select count(*) into v_active from public.tasks t where t.user_id = p_user and t.state in ('queued', 'running');
     v_why := pythonic.admission_problem(p_user);
     if v_why is null and v_active < v_limit then
+        v_next := pythonic.next_held(p_user, v_limit - v_active);
         update public.tasks t set state = 'queued', held_because = null
         where t.id = any (array(
-            select h.id from public.tasks h
-            where h.id = any (pythonic.next_held(p_user, v_limit - v_active)) and h.state = 'held'
+            select h.id from public.tasks h where h.id = any (v_next) and h.state = 'held'
             order by h.id for update skip locked));
         select count(*) into v_active from public.tasks t
             where t.user_id = p_user and t.state in ('queued', 'running');
     end if;
     if v_why is null and v_active >= v_limit then v_why := pythonic.enough_active(v_active, false); end if;
     -- What is held now for another reason than it says; a hundred are more than anybody reads.
-    select t.held_because, t.counted_assistant into v_said, v_first from public.tasks t
+    select t.held_because into v_said from public.tasks t
         where t.user_id = p_user and t.state = 'held' order by t.counted_assistant, t.priority desc, t.id limit 1;
     if v_said is null or v_said = v_why then return; end if;
     update public.tasks t set held_because = n.why
@@ -529,7 +532,8 @@ comment on function pythonic.promote_held(uuid) is 'Queues held tasks of a perso
 
 create function pythonic.admit_due(p_user uuid, p_ids bigint[]) returns void
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_active bigint;
@@ -869,7 +873,8 @@ comment on function pythonic.gone_workers(uuid) is 'Direct workers but one that 
 drop function pythonic.take_back(bigint);
 create function pythonic.take_back(p_ids bigint[]) returns integer
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_ended bigint[];
@@ -911,7 +916,8 @@ comment on function pythonic.take_back(bigint[]) is
 
 create or replace function pythonic.reap_tasks(p_worker uuid, p_held jsonb) returns integer
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_gone uuid[] := pythonic.gone_workers(p_worker);
@@ -939,7 +945,8 @@ comment on function pythonic.reap_tasks(uuid, jsonb) is
 
 create function pythonic.start_due(p_queue text) returns void
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_due record;
@@ -961,7 +968,8 @@ comment on function pythonic.start_due(text) is 'Queues or holds what is due.';
 
 create function pythonic.free_held() returns void
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_user uuid := null;
@@ -1004,9 +1012,29 @@ $$;
 comment on function pythonic.upkeep(uuid, text, jsonb) is
     'Takes back what is lost, starts what is due, frees what need not be held; one at a time, never waiting for anybody.';
 
+create sequence pythonic.upkeep_clock;
+comment on sequence pythonic.upkeep_clock is
+    'When a busy worker last did upkeep, in seconds of the epoch. A sequence, because it needs no lock and outlives no row.';
+
+create function pythonic.upkeep_now_and_then(p_worker uuid, p_queue text, p_held jsonb) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+    v_now bigint := extract(epoch from pg_catalog.clock_timestamp())::bigint;
+begin
+    if (select c.last_value from pythonic.upkeep_clock c) < v_now then
+        perform pg_catalog.setval('pythonic.upkeep_clock', v_now);
+        perform pythonic.upkeep(p_worker, p_queue, p_held);
+    end if;
+end
+$$;
+comment on function pythonic.upkeep_now_and_then(uuid, text, jsonb) is
+    'Upkeep once in a second of all workers that are busy: what is lost must not wait until somebody is idle.';
+
 create or replace function pythonic.recover_tasks(p_worker uuid) returns integer
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 begin
     perform pythonic.lock_admissions(array(
@@ -1026,8 +1054,8 @@ language plpgsql security definer set search_path = ''
     -- Every claim walks tasks_claim, whatever the statistics say: those taken while the queue was empty would
     -- otherwise make it sort the whole backlog.
     set jit = off set plan_cache_mode = force_generic_plan
-    set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
-    set enable_material = off
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+    set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_sets text[];
@@ -1071,13 +1099,71 @@ $$;
 comment on function pythonic.next_tasks(text, text[], integer) is
     'The queued tasks that a worker with these labels takes next, by priority, then age; locked.';
 
+create function pythonic.past_of(p_tasks bigint[]) returns jsonb
+language plpgsql stable security definer set search_path = ''
+    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+begin
+    return (select jsonb_object_agg(c.id::text, jsonb_build_object(
+        -- The person's earlier files of the thread stay at hand; of two with one name, the newer.
+        'inputs', c.inputs || coalesce((
+            select jsonb_agg(e.file || '{"earlier": true}' order by e.task desc)
+            from (
+                select distinct on (f.file ->> 'name') f.file, t.id as task
+                from public.tasks t, jsonb_array_elements(t.inputs) as f (file)
+                where t.thread_id = c.thread_id and t.id < c.id and not exists (
+                    select 1 from jsonb_array_elements(c.inputs) as own (file)
+                    where own.file ->> 'name' = f.file ->> 'name')
+                order by f.file ->> 'name', t.id desc
+                limit 50) e), '[]'),
+        -- The newest ones that together are not too much to fetch for each task.
+        'saved', coalesce((
+            select jsonb_agg(jsonb_build_object(
+                'name', s.name, 'type', s.type, 'shape', s.shape, 'bytes', s.bytes, 'media_type', s.media_type,
+                'load', s.load, 'storage_path', s.storage_path) order by s.name)
+            from (select v.*, sum(v.bytes) over (order by v.updated_at desc, v.name) as so_far
+                  from public.variables v where v.thread_id = c.thread_id
+                  order by v.updated_at desc, v.name limit 100) s
+            where s.so_far <= 268435456), '[]'),
+        -- What earlier attempts sent that may have changed something, since a person last asked for the task:
+        -- running recorded code again would send it twice. GET, HEAD and OPTIONS are safe by RFC 9110, 9.2.1.
+        'sent', coalesce((
+            select jsonb_agg(distinct (e.data ->> 'method') || ' ' || (e.data ->> 'host'))
+            from public.task_events e
+            where e.task_id = c.id and e.attempt > c.asked_attempt
+                and (e.kind = 'egress_begun' or e.kind = 'egress_requested'
+                    and e.data ->> 'outcome' <> 'refused'
+                    and e.data ->> 'method' not in ('GET', 'HEAD', 'OPTIONS', 'CONNECT'))), '[]'),
+        'steps', coalesce((
+            select jsonb_agg(jsonb_build_object(
+                'step_id', s.step_id, 'title', s.title, 'goal', s.goal, 'proof', s.proof,
+                'depends_on', to_jsonb(s.depends_on), 'state', s.state, 'code', s.code, 'output', s.output)
+                order by s.position)
+            from public.task_steps s where s.task_id = c.id), '[]'),
+        'history', coalesce((
+            select jsonb_agg(jsonb_build_object('role', h.role, 'content', h.content) order by h.id)
+            -- The sum keeps the order from being read off messages_pkey, through the messages of everybody.
+            from (select m.id, m.role, m.content from public.messages m
+                  where m.thread_id = c.thread_id and m.task_id < c.id
+                  order by m.id + 0 desc limit 20) h), '[]')))
+    from public.tasks c where c.id = any (p_tasks));
+end
+$$;
+comment on function pythonic.past_of(bigint[]) is
+    'By task: what earlier tasks of the thread and earlier attempts left for a run.';
+
 create function pythonic.claim(p_worker uuid, p_queue text, p_most integer, p_lease_seconds double precision, p_labels text[])
 returns jsonb
-language plpgsql security definer set search_path = '' set jit = off set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = ''
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+    set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_ids bigint[] := pythonic.next_tasks(p_queue, coalesce(p_labels, '{}'), p_most);
     v_tasks jsonb;
+    v_with_past bigint[];
+    v_past jsonb;
     v_next double precision;
 begin
     if v_ids <> '{}' then
@@ -1090,60 +1176,33 @@ begin
             returning t.*
         )
         select jsonb_agg(jsonb_build_object(
-            'id', c.id, 'attempt', c.attempt, 'user_id', c.user_id, 'kind', c.kind, 'prompt', c.prompt,
-            'thread_id', c.thread_id, 'lease_until', c.lease_until, 'labels', to_jsonb(c.labels),
-            -- The person's earlier files of the thread stay at hand; of two with one name, the newer.
-            'inputs', c.inputs || coalesce((
-                select jsonb_agg(e.file || '{"earlier": true}' order by e.task desc)
-                from (
-                    select distinct on (f.file ->> 'name') f.file, t.id as task
-                    from public.tasks t, jsonb_array_elements(t.inputs) as f (file)
-                    where t.thread_id = c.thread_id and t.id < c.id and not exists (
-                        select 1 from jsonb_array_elements(c.inputs) as own (file)
-                        where own.file ->> 'name' = f.file ->> 'name')
-                    order by f.file ->> 'name', t.id desc
-                    limit 50) e), '[]'),
-            'model', coalesce(c.model, a.model), 'instructions', coalesce(a.instructions, ''),
-            -- What any of the three allows, each host once.
-            'hosts', array(select distinct h.host from unnest(
-                c.hosts || coalesce(th.hosts, '{}') || coalesce(a.hosts, '{}')) as h (host) order by h.host),
-            'limits', coalesce(a.limits, '{}') || c.limits,
-            'tools', coalesce(a.tools, pythonic.usual_tools()),
-            -- The newest ones that together are not too much to fetch for each task.
-            'saved', coalesce((
-                select jsonb_agg(jsonb_build_object(
-                    'name', s.name, 'type', s.type, 'shape', s.shape, 'bytes', s.bytes, 'media_type', s.media_type,
-                    'load', s.load, 'storage_path', s.storage_path) order by s.name)
-                from (select v.*, sum(v.bytes) over (order by v.updated_at desc, v.name) as so_far
-                      from public.variables v where v.thread_id = c.thread_id
-                      order by v.updated_at desc, v.name limit 100) s
-                where s.so_far <= 268435456), '[]'),
-            -- What earlier attempts sent that may have changed something, since a person last asked for the task:
-            -- running recorded code again would send it twice. GET, HEAD and OPTIONS are safe by RFC 9110, 9.2.1.
-            'sent', coalesce((
-                select jsonb_agg(distinct (e.data ->> 'method') || ' ' || (e.data ->> 'host'))
-                from public.task_events e
-                where e.task_id = c.id and e.attempt > c.asked_attempt
-                    and (e.kind = 'egress_begun' or e.kind = 'egress_requested'
-                        and e.data ->> 'outcome' <> 'refused'
-                        and e.data ->> 'method' not in ('GET', 'HEAD', 'OPTIONS', 'CONNECT'))), '[]'),
-            'steps', coalesce((
-                select jsonb_agg(jsonb_build_object(
-                    'step_id', s.step_id, 'title', s.title, 'goal', s.goal, 'proof', s.proof,
-                    'depends_on', to_jsonb(s.depends_on), 'state', s.state, 'code', s.code, 'output', s.output)
-                    order by s.position)
-                from public.task_steps s where s.task_id = c.id), '[]'),
-            'history', coalesce((
-                select jsonb_agg(jsonb_build_object('role', h.role, 'content', h.content) order by h.id)
-                from (select m.id, m.role, m.content from public.messages m
-                      where m.thread_id = c.thread_id and m.task_id < c.id
-                      order by m.id desc limit 20) h), '[]')
-            ) || pythonic.claim_extra(c::public.tasks) order by c.priority desc, c.id)
-        into v_tasks
+                'id', c.id, 'attempt', c.attempt, 'user_id', c.user_id, 'kind', c.kind, 'prompt', c.prompt,
+                'thread_id', c.thread_id, 'lease_until', c.lease_until, 'labels', to_jsonb(c.labels),
+                'model', coalesce(c.model, a.model), 'instructions', coalesce(a.instructions, ''),
+                -- What any of the three allows, each host once.
+                'hosts', case when c.hosts = '{}' and coalesce(th.hosts, '{}') = '{}' and coalesce(a.hosts, '{}') = '{}'
+                    then '{}' else array(select distinct h.host from unnest(
+                        c.hosts || coalesce(th.hosts, '{}') || coalesce(a.hosts, '{}')) as h (host) order by h.host)
+                    end,
+                'limits', coalesce(a.limits, '{}') || c.limits,
+                'tools', coalesce(a.tools, pythonic.usual_tools()),
+                'inputs', c.inputs, 'saved', '[]'::jsonb, 'sent', '[]'::jsonb, 'steps', '[]'::jsonb,
+                'history', '[]'::jsonb
+            ) || pythonic.claim_extra(c::public.tasks) order by c.priority desc, c.id),
+            -- Most tasks are the first of their thread: looking for what there cannot be costs more than the claim.
+            array_agg(c.id) filter (where c.attempt > 1
+                or exists (select 1 from public.tasks e where e.thread_id = c.thread_id and e.id < c.id)
+                or exists (select 1 from public.variables v where v.thread_id = c.thread_id))
+        into v_tasks, v_with_past
         from claimed c
         left join public.threads th on th.id = c.thread_id
         left join public.assistants a on a.id = coalesce(c.assistant_id, th.assistant_id)
             and (a.user_id is null or a.user_id = c.user_id);
+    end if;
+    if v_with_past is not null then
+        v_past := pythonic.past_of(v_with_past);
+        v_tasks := (select jsonb_agg(c.task || coalesce(v_past -> (c.task ->> 'id'), '{}') order by c.place)
+            from jsonb_array_elements(v_tasks) with ordinality as c (task, place));
     end if;
 
     select extract(epoch from t.run_at - now()) into v_next
@@ -1173,7 +1232,8 @@ comment on function pythonic.claim_tasks(uuid, text, integer, double precision, 
 create or replace function pythonic.heartbeat_tasks(p_worker uuid, p_tasks jsonb, p_lease_seconds double precision)
 returns jsonb
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_ids bigint[] := array(select (e ->> 'id')::bigint from jsonb_array_elements(p_tasks) e);
@@ -1182,7 +1242,7 @@ begin
     perform set_config('synchronous_commit', 'off', true);  -- a lost heartbeat is followed by another
     update public.workers w set seen_at = now() where w.id = p_worker and w.seen_at < now() - interval '1 second';
     -- By id, as everybody who changes several: in another order, two would wait for each other.
-    perform 1 from public.tasks t where t.id = any (v_ids) and t.worker_id = p_worker order by t.id for update;
+    perform 1 from public.tasks t where t.id = any (v_ids) and t.worker_id = p_worker order by t.id for no key update;
     with held as (
         select (e ->> 'id')::bigint as id, (e ->> 'attempt')::integer as attempt
         from jsonb_array_elements(p_tasks) e
@@ -1311,18 +1371,22 @@ $$;
 create function pythonic.finish_many(p_worker uuid, p_ended jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
     -- By tasks_pkey alone: the small partial indexes are full of dead entries, which made this ten times slower.
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_ids bigint[] := array(select (e ->> 'id')::bigint from jsonb_array_elements(p_ended) e);
     v_users uuid[];
     v_user uuid;
     v_done bigint[];
-    v_kept jsonb;
+    v_again bigint[];
+    v_threads uuid[];
 begin
     v_users := array(select distinct t.user_id from public.tasks t where t.id = any (v_ids));
     perform pythonic.lock_admissions(v_users);
-    perform 1 from public.tasks t where t.id = any (v_ids) and t.worker_id = p_worker order by t.id for update;
+    if cardinality(v_ids) > 1 then
+        perform 1 from public.tasks t where t.id = any (v_ids) and t.worker_id = p_worker order by t.id for no key update;
+    end if;
     with ended as materialized (
         select (e ->> 'id')::bigint as id, (e ->> 'attempt')::integer as attempt, e ->> 'answer' as answer,
             e ->> 'verdict' as verdict, coalesce(e -> 'evidence', '[]') as evidence,
@@ -1334,33 +1398,32 @@ begin
             answer = e.answer, verdict = e.verdict, evidence = e.evidence, usage = e.usage, error = null
         from ended e
         where t.id = e.id and t.id = any (v_ids) and t.attempt = e.attempt and t.worker_id = p_worker
-        returning t.id
+        returning t.id, t.attempt, t.thread_id
     )
-    select coalesce(array_agg(d.id), '{}') into v_done from done d;
+    select coalesce(array_agg(d.id), '{}'), array_agg(d.id) filter (where d.attempt > 1), array_agg(distinct d.thread_id)
+    into v_done, v_again, v_threads from done d;
     if v_done <> '{}' then
         foreach v_user in array v_users loop
             perform pythonic.promote_held(v_user);
         end loop;
-        delete from public.artifacts a using public.tasks t
-            where t.id = any (v_done) and a.task_id = t.id and a.attempt <> t.attempt;
+        if v_again is not null then
+            delete from public.artifacts a using public.tasks t
+                where t.id = any (v_again) and a.task_id = t.id and a.attempt <> t.attempt;
+        end if;
         insert into public.messages (thread_id, user_id, task_id, role, content)
             select t.thread_id, t.user_id, t.id, 'assistant', t.answer from public.tasks t
             where t.id = any (v_done) and t.kind = 'task' order by t.id;
-        update public.threads th set updated_at = now()
-        where th.id = any (array(
-            select l.id from public.threads l
-            where l.id = any (array(select t.thread_id from public.tasks t where t.id = any (v_done)))
-            order by l.id for update));
+        if cardinality(v_threads) > 1 then
+            perform 1 from public.threads th where th.id = any (v_threads) order by th.id for no key update;
+        end if;
+        update public.threads th set updated_at = now() where th.id = any (v_threads);
     end if;
-    -- The same finish may come twice when its first reply was lost on the way.
-    select jsonb_agg(jsonb_build_object(
-        'id', e.ending -> 'id', 'attempt', e.ending -> 'attempt', 'kept', exists (
-            select 1 from public.tasks t
-            where t.id = (e.ending ->> 'id')::bigint and t.id = any (v_ids)
-                and t.attempt = (e.ending ->> 'attempt')::integer and t.state || '' = 'succeeded')) order by e.place)
-    into v_kept
-    from jsonb_array_elements(p_ended) with ordinality as e (ending, place);
-    return v_kept;
+    return (
+        select jsonb_agg(jsonb_build_object('id', e.ending -> 'id', 'attempt', e.ending -> 'attempt', 'kept',
+            -- The same finish may come twice when its first reply was lost on the way.
+            coalesce((select t.state = 'succeeded' and t.attempt = (e.ending ->> 'attempt')::integer
+                from public.tasks t where t.id = (e.ending ->> 'id')::bigint), false)) order by e.place)
+        from jsonb_array_elements(p_ended) with ordinality as e (ending, place));
 end
 $$;
 comment on function pythonic.finish_many(uuid, jsonb) is
@@ -1517,7 +1580,7 @@ begin
     into v_finished, v_other, v_ids from jsonb_array_elements(p_ended) e;
     if v_other is not null then
         perform pythonic.lock_admissions(array(select t.user_id from public.tasks t where t.id = any (v_ids)));
-        perform 1 from public.tasks t where t.id = any (v_ids) and t.worker_id = p_worker order by t.id for update;
+        perform 1 from public.tasks t where t.id = any (v_ids) and t.worker_id = p_worker order by t.id for no key update;
         select jsonb_agg(jsonb_build_object('id', o.ending -> 'id', 'attempt', o.ending -> 'attempt',
             'kept', pythonic.end_attempt(p_worker, o.ending)) order by o.place)
         into v_kept from jsonb_array_elements(v_other) with ordinality as o (ending, place);
@@ -1525,7 +1588,11 @@ begin
     if v_finished is not null then
         v_kept := pythonic.finish_many(p_worker, v_finished) || v_kept;
     end if;
-    perform pythonic.upkeep(p_worker, p_queue, p_held);
+    if v_ids is null then
+        perform pythonic.upkeep(p_worker, p_queue, p_held);
+    else
+        perform pythonic.upkeep_now_and_then(p_worker, p_queue, p_held);
+    end if;
     return pythonic.claim(p_worker, p_queue, p_limit, p_lease_seconds, p_labels)
         || jsonb_build_object('ended', v_kept);
 end

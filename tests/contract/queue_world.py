@@ -1,4 +1,4 @@
-"""What the contract of the queue is tried on: one queue name, people of its own, both ways to it."""
+"""What the contract of the queue's adapters is tried on: one queue name, its own people, each way to it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from pythonic_assistant.adapters.store.queue_functions import QueueFunctions
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.ports import Fence
 from tests.embedded_fixtures import RunningSupabase
+from tests.servers.between import Pooler, pooler
 
 Way = Literal["direct", "pooler", "api"]
 WAYS: tuple[Way, ...] = ("direct", "pooler", "api")
-"""`pooler` is the direct adapter as it speaks through such a pooler: nothing is prepared, nothing is set."""
+"""`pooler` is the direct adapter through a pooler in transaction mode."""
 
 
 @dataclass
@@ -34,6 +35,7 @@ class World:
     supabase: RunningSupabase
     client: AsyncClient
     database: asyncpg.Connection[Any]
+    pooled: Pooler
     name: str = field(default_factory=lambda: f"q-{uuid4()}")
     people: list[UUID] = field(default_factory=list[UUID])
     opened: list[QueueFunctions] = field(default_factory=list[QueueFunctions])
@@ -49,7 +51,7 @@ class World:
             )
         else:
             made = PostgresQueue(
-                self.supabase.database_url,
+                self.pooled.url if way == "pooler" else self.supabase.database_url,
                 worker=worker,
                 lease_seconds=lease_seconds,
                 queue=self.name,
@@ -143,11 +145,14 @@ class Hints:
 
 @asynccontextmanager
 async def open_world(supabase: RunningSupabase) -> AsyncIterator[World]:
-    async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+    async with (
+        httpx.AsyncClient(timeout=20, trust_env=False) as http,
+        pooler(supabase.database_url) as pooled,
+    ):
         options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
         client = await acreate_client(supabase.url, supabase.secret_key, options)
         database = await asyncpg.connect(supabase.database_url)
-        world = World(supabase, client, database)
+        world = World(supabase, client, database, pooled)
         try:
             yield world
         finally:
