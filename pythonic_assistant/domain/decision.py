@@ -100,7 +100,11 @@ def settled_words(approval: Approval) -> str:
         "approved": "Approved",
         "refused": f"Refused: {said}" if said.strip() else "Refused",
         "answered": f"Answered: {said}",
-        "expired": "Expired: nobody decided in time, so it was not done",
+        "expired": {
+            "effect": "Expired: nobody decided in time, so it was not done",
+            "unknown": "Expired: nobody decided in time, so it was not done again",
+            "question": "Expired: nobody answered in time",
+        }[approval.kind],
         "cancelled": "Not needed any more: the task ended",
     }.get(approval.state, "")
 

@@ -187,7 +187,7 @@ async def test_nothing_in_a_preview_is_run_or_hidden(world: World) -> None:
     )
     await database.close()
     await world.worker.rpc("expire_approvals", {})
-    await expect(page.get_by_text("Expired: nobody decided in time")).to_be_visible(timeout=WAIT)
+    await expect(page.get_by_text("Expired: nobody answered in time")).to_be_visible(timeout=WAIT)
     await expect(page.get_by_role("button", name="Answer")).to_have_count(0)
 
 
