@@ -9,7 +9,7 @@ from __future__ import annotations
 import streamlit as st
 
 from live.runtime import ROOT
-from pages import banner, chat, rules, schedules, secrets, sidebar, sign_in, visit
+from pages import banner, chat, rules, schedules, secrets, sidebar, sign_in, visit, waiting
 
 # A picture of our own: Streamlit would load an icon by name from another host.
 st.set_page_config(
@@ -31,7 +31,10 @@ def show() -> None:
         seen = feed.latest()  # before anything is read: the banner would miss a worker that comes meanwhile
         banner.show(feed)
         sidebar.show()
-        chat.show(seen)
+        if waiting.wanted():
+            waiting.show(seen)
+        else:
+            chat.show(seen)
 
 
 st.navigation([st.Page(show, title="Pythonic Assistant", default=True)], position="hidden").run()

@@ -7,11 +7,11 @@ import uuid
 import streamlit as st
 
 from live import front
-from live.feed import STATUS, THREADS, Feed
+from live.feed import APPROVALS, STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
 from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short, way_to_the_queue
-from pages import access, failures, model_settings, rules, schedules, secrets, visit, when
+from pages import access, failures, model_settings, rules, schedules, secrets, visit, waiting, when
 from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
@@ -22,6 +22,7 @@ _STATES = {
     "Failed": ":red[:material/error:]",
     "Refuted": ":red[:material/cancel:]",
     "Cancelled": ":gray[:material/block:]",
+    "Waits for you": ":orange[:material/front_hand:]",
     "Running": ":blue[:material/pending:]",
 }
 
@@ -37,10 +38,11 @@ def _panel() -> None:
     with visit.calmly():
         person = visit.person()
         feed = person.feed
-        seen = max(feed.number(THREADS), feed.number(STATUS))
+        seen = max(feed.number(channel) for channel in (THREADS, STATUS, APPROVALS))
         if st.button("New thread", icon=":material/add:", width="stretch", key="new_thread"):
             _go(None)
         failures.tell(person)
+        waiting.button(person)
         _threads(person)
         st.divider()
         _status(feed, seen)
@@ -174,7 +176,7 @@ def _status(feed: Feed, seen: int) -> None:
     words = {"connected": "Connected", "connecting": "Connecting…", "lost": "Connection lost, reconnecting…"}
     front.watch(
         "watch-sidebar",
-        [THREADS, STATUS],
+        [THREADS, STATUS, APPROVALS],
         seen,
         text=words[feed.connection],
         state="lost" if feed.connection == "lost" else "connected",
