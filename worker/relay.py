@@ -31,7 +31,9 @@ _BESIDE_OUTPUT = frozenset({"egress_begun", "egress_requested", "tool_called", "
 NOTHING_HIDDEN = Redactor({})
 
 
-DURABLE = frozenset({"plan_made", "step_finished", "egress_begun", "run_succeeded", "run_failed"})
+DURABLE = frozenset(
+    {"plan_made", "step_finished", "egress_begun", "model_replied", "run_succeeded", "run_failed"}
+)
 """What `append_events` puts on the disk before it answers; the rest may be lost when the database crashes."""
 MOST_UNSURE = 2_000
 """Rows that are sent again; of so many since the last durable one, only a chatty loop's first are not."""

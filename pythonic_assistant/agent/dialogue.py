@@ -12,6 +12,7 @@ from pythonic_assistant.domain.budget import Budget, Usage, ensure_turn
 from pythonic_assistant.domain.conversation import Item
 from pythonic_assistant.domain.errors import BudgetExceededError
 from pythonic_assistant.domain.event import Event, ModelCalled, ModelReplied, Noted, Purpose
+from pythonic_assistant.domain.price import Price, priced
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.ports import CodeWanted, JsonWanted, Model, ModelReply, ModelRequest, TextWanted
 
@@ -27,6 +28,8 @@ class Dialogue:
         started: `time.monotonic()` of the run's beginning.
         redactor: of what the model must not see.
         usage: what has been spent so far.
+        spent: what earlier attempts have spent of the budget.
+        price: of the model, where it is known.
     """
 
     model: Model
@@ -38,6 +41,8 @@ class Dialogue:
     redactor: Redactor = field(default_factory=lambda: Redactor({}))
     items: list[Item] = field(default_factory=list[Item])
     usage: Usage = field(default_factory=Usage)
+    spent: Usage = field(default_factory=Usage)
+    price: Price | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -61,7 +66,7 @@ class Dialogue:
             BudgetExceededError: before the call when a limit is spent, or when the time runs out in it.
             ModelUnavailableError, ModelRefusedError, ModelReplyError: as `ports.Model.respond`.
         """
-        ensure_turn(self.budget, self.usage, time.monotonic() - self.started)
+        ensure_turn(self.budget, self.spent + self.usage, time.monotonic() - self.started)
         request = ModelRequest(
             purpose=purpose,
             instructions=self.instructions,
@@ -79,12 +84,11 @@ class Dialogue:
                 f"The limit of {self.budget.seconds:g} seconds for one task ran out with the model's reply.",
                 limit="seconds",
             ) from error
-        self.usage += answer.usage
+        used = priced(answer.usage, self.price)
+        self.usage += used
         self.items.append(answer.reply)
         self.emit(
-            ModelReplied(
-                purpose=purpose, seconds=time.monotonic() - began, usage=answer.usage, step_id=step_id
-            )
+            ModelReplied(purpose=purpose, seconds=time.monotonic() - began, usage=used, step_id=step_id)
         )
         for note in answer.notes:
             self.emit(Noted(text=note))

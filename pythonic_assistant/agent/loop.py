@@ -60,6 +60,8 @@ async def run(
         emit=emit_clean,
         started=time.monotonic(),
         cache_key=request.cache_key,
+        spent=request.spent,
+        price=request.price,
         redactor=redactor,
     )
     dialogue.emit(

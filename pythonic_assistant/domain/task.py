@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pythonic_assistant.domain.budget import Budget
+from pythonic_assistant.domain.budget import Budget, Usage
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.plan import Plan
+from pythonic_assistant.domain.price import Price
 from pythonic_assistant.domain.tool import ToolSpec
 from pythonic_assistant.domain.variable import SavedVariable
 
@@ -83,6 +84,7 @@ class ClaimedTask:
         tools: names of the tools that its assistant grants.
         saved: variables that earlier tasks of the thread left.
         sent: requests of earlier attempts that may have changed something, such as "POST api.example.org".
+        spent: by earlier attempts, since a person last asked for the task.
     """
 
     id: int
@@ -97,10 +99,11 @@ class ClaimedTask:
     resume: Resume | None = None
     history: tuple[Exchange, ...] = ()
     hosts: tuple[str, ...] = ()
-    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
     tools: tuple[str, ...] = ()
     saved: tuple[StoredVariable, ...] = ()
     sent: tuple[str, ...] = ()
+    spent: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,8 @@ class RunRequest:
         tools: that code may call.
         saved: variables of earlier tasks of the thread; each `path` is the place in the session.
         cache_key: the same for runs whose conversations begin alike, such as those of one thread.
+        spent: tokens and money of earlier attempts; they count in the budget.
+        price: of the model; None where nobody knows.
     """
 
     prompt: str
@@ -136,3 +141,5 @@ class RunRequest:
     tools: tuple[ToolSpec, ...] = ()
     saved: tuple[SavedVariable, ...] = ()
     cache_key: str = ""
+    spent: Usage = field(default_factory=Usage)
+    price: Price | None = None

@@ -1,4 +1,4 @@
-"""The engine on a real database: turns, hints, stops, and a worker that is cut off in the middle of a task."""
+"""The engine on a real database: turns, hints, stops, and a worker that is cut off in the middle of work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.ports import Endings
 from tests.contract.queue_world import World, open_world
 from tests.embedded_fixtures import RunningSupabase
-from tests.integration.test_attempts import KEY, Broker, Runners
+from tests.integration.attempt_world import KEY, Broker, Runners
 from tests.servers.between import network
 from worker.access import Means
 from worker.attempt import Attempt

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.plan import Plan, Step
 from pythonic_assistant.domain.task import (
     ClaimedTask,
@@ -55,6 +56,7 @@ class _Task(BaseModel):
     tools: list[str]
     saved: list[StoredVariable]
     sent: list[str]
+    spent: Usage = Usage()
 
 
 class _Claim(BaseModel):
@@ -133,6 +135,7 @@ def _task(row: _Task) -> ClaimedTask:
         tools=tuple(row.tools),
         saved=tuple(row.saved),
         sent=tuple(row.sent),
+        spent=row.spent,
     )
 
 
