@@ -123,7 +123,7 @@ class Desk:
         assistant_id: str | None = None,
         inputs: Sequence[Mapping[str, Any]] = (),
         kind: str = "task",
-        limits: Mapping[str, int] | None = None,
+        limits: Mapping[str, float] | None = None,
     ) -> TaskRow:
         """Ask a task; asked twice with the same key it is one task.
 

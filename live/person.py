@@ -8,8 +8,10 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from live.budget_desk import BudgetDesk
 from live.desk import Desk
 from live.feed import THREADS, ConnectionState, Feed, worker_list
+from live.health_desk import HealthDesk
 from live.realtime import keep_connected
 from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
 from live.secret_desk import SecretDesk
@@ -37,6 +39,8 @@ class Person:
         self._book = book
         self.desk = Desk(access, user_id, self.token)
         self.secret_desk = SecretDesk(access, self.token)
+        self.budget_desk = BudgetDesk(access, user_id, self.token)
+        self.health_desk = HealthDesk(access, self.token)
         self._stale: set[int] = set()
         self._gaps: set[int] = set()
         self._told: set[int] = set()

@@ -13,7 +13,7 @@ from live.person import Person
 from live.rows import AssistantRow
 from live.secret_desk import SecretRow
 from live.wording import plain, problem, reach
-from pages import secrets, visit
+from pages import budget, secrets, visit
 from pages.text import small
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
 from pythonic_assistant.domain.hosts import read_hosts
@@ -57,7 +57,7 @@ def _icon(*, unsafe: bool, some: bool) -> str:
     return ":material/public:" if some else ":material/public_off:"
 
 
-def limits() -> Mapping[str, int]:
+def limits() -> Mapping[str, float]:
     """The limits of the next task, as the database takes them."""
     return st.session_state.get(_LIMITS) or {}
 
@@ -211,6 +211,7 @@ def _limits(assistant: AssistantRow) -> None:
                 width=220,
             )
         small("Empty is as usual. The worker may set lower ones.")
+        budget.line(visit.person())
 
 
 def _take_limits() -> None:

@@ -264,7 +264,7 @@ async def _enqueue(
     thread_id: str | None,
     assistant_id: str,
     dedupe_key: str,
-    limits: Mapping[str, int],
+    limits: Mapping[str, float],
 ) -> TaskRow:
     inputs = await person.desk.upload_all(files)
     row = await person.desk.enqueue(

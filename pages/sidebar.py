@@ -11,7 +11,7 @@ from live.feed import STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
 from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short, way_to_the_queue
-from pages import access, model_settings, secrets, visit
+from pages import access, budget, health, model_settings, secrets, visit
 from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
@@ -44,6 +44,10 @@ def _panel() -> None:
         st.divider()
         _status(feed, seen)
         model_settings.show(person)
+        if st.button("Workers and tasks", icon=":material/monitor_heart:", width="stretch", key="health"):
+            health.show(person)
+        if st.button("Budget", icon=":material/savings:", width="stretch", key="budget"):
+            budget.show(person)
         if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):
             secrets.show(person)
         _account()

@@ -291,7 +291,7 @@ async def test_money_is_a_budget_where_the_price_is_known_and_earlier_attempts_c
     assert isinstance(end, RunFailed)
     assert "The limit of $0.03 for one task is spent." in end.error
     assert end.usage.cost == pytest.approx(0.03)
-    assert [event.usage.cost for event in bench.of("model_replied")] == [0.015, 0.015]
+    assert [event.usage.cost for event in bench.events if event.kind == "model_replied"] == [0.015, 0.015]
     end = await bench.run(plan("s1"), budget=Budget(cost=0.03), price=price, spent=Usage(cost=0.015))
     assert "The limit of $0.03 for one task is spent." in end.error
     assert end.usage.cost == pytest.approx(0.015), "what earlier attempts spent is not told twice"
