@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,6 +13,7 @@ from live.supabase_access import SupabaseAccess
 from pythonic_assistant.adapters.store.calls import in_words
 from pythonic_assistant.domain.errors import InvalidInputError
 
+_KNOWN_SECONDS = 10.0
 _DAYS = 200  # rows: a day has one for each model
 
 
@@ -75,6 +77,13 @@ class BudgetDesk:
         self._access = access
         self._user_id = user_id
         self._token = token
+        self._known: tuple[float, Spending] | None = None
+
+    async def known(self) -> Spending:
+        """As `today`; as it was up to 10 s ago where nothing was changed here."""
+        if self._known is not None and time.monotonic() - self._known[0] < _KNOWN_SECONDS:
+            return self._known[1]
+        return await self.today()
 
     async def today(self) -> Spending:
         """What was spent today, and the budgets."""
@@ -84,7 +93,9 @@ class BudgetDesk:
         row = cast("Mapping[str, Any] | None", found.data)
         if row is None:
             raise InvalidInputError("This account has no profile any more: sign in again.")
-        return spending_of(row)
+        today = spending_of(row)
+        self._known = (time.monotonic(), today)
+        return today
 
     async def days(self) -> tuple[DaySpent, ...]:
         """The last days on which something was spent, the newest first."""
@@ -106,6 +117,7 @@ class BudgetDesk:
         Raises:
             InvalidInputError: the database refuses a value; the sentence says why.
         """
+        self._known = None
         client = await self._access.client(await self._token())
         row = {"daily_cost": cost, "daily_tokens": tokens, "time_zone": time_zone}
         with in_words("save the budget"):

@@ -141,6 +141,11 @@ def dollars(amount: float) -> str:
     return f"${amount:.4f}" if amount >= 0.0001 else "less than $0.0001"
 
 
+def budget(amount: float) -> str:
+    """Money that may be spent: "$5.00", "$0.04"."""
+    return f"${amount:,.2f}"
+
+
 def no_worker_for(labels: Collection[str]) -> str:
     """What keeps a task waiting whose labels no worker has that is online."""
     word = "label" if len(labels) == 1 else "labels"

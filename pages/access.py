@@ -200,18 +200,19 @@ def _limits(assistant: AssistantRow) -> None:
     with st.expander("Limits for the next task", expanded=bool(limits()), type="compact"):
         if st.session_state.get(_LIMITS_PROBLEM):
             st.warning(plain(st.session_state[_LIMITS_PROBLEM]), icon=":material/info:")
-        for field in FIELDS:
-            st.number_input(
-                f"{field.label} ({field.unit})",
-                value=None,
-                step=1,
-                key=_limit_key(field.name),
-                placeholder=f"usually {field.usual_for(assistant.limits):,}",
-                on_change=_take_limits,
-                width=220,
-            )
-        small("Empty is as usual. The worker may set lower ones.")
         budget.line(visit.person())
+        for column, fields in zip(st.columns(2, gap="small"), (FIELDS[::2], FIELDS[1::2]), strict=True):
+            with column:
+                for field in fields:
+                    st.number_input(
+                        f"{field.label} ({field.unit})",
+                        value=None,
+                        step=1,
+                        key=_limit_key(field.name),
+                        placeholder=f"usually {field.usual_for(assistant.limits):,}",
+                        on_change=_take_limits,
+                    )
+        small("Empty is as usual. The worker may set lower ones.")
 
 
 def _take_limits() -> None:

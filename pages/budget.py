@@ -10,7 +10,7 @@ import streamlit as st
 
 from live.budget_desk import DaySpent, Spending
 from live.person import Person
-from live.wording import counted, dollars, plain, problem
+from live.wording import budget, counted, dollars, plain, problem
 from pages import visit
 from pages.text import small
 from pythonic_assistant.domain.errors import AssistantError
@@ -35,13 +35,18 @@ def keep_open(person: Person) -> None:
 
 
 def line(person: Person) -> None:
-    """In a line, what today's tasks have cost so far."""
-    small(f"Today: {in_words(visit.wait_for(person.budget_desk.today()))}")
+    """In a line, what today's tasks have cost so far; nothing while it cannot be read."""
+    try:
+        today = visit.wait_for(person.budget_desk.known())
+    except AssistantError as error:
+        logger.info("spending not read: %s", error, extra={"action": "budget"})
+        return
+    small(f"Today: {in_words(today)}")
 
 
 def in_words(today: Spending) -> str:
     """What was spent of the budget: "\\$0.12 of \\$5.00, 12,300 tokens"."""
-    money = dollars(today.cost) + (f" of {dollars(today.cost_limit)}" if today.cost_limit is not None else "")
+    money = dollars(today.cost) + (f" of {budget(today.cost_limit)}" if today.cost_limit is not None else "")
     tokens = f"{today.tokens:,}" + (f" of {today.tokens_limit:,}" if today.tokens_limit is not None else "")
     return plain(f"{money}, {tokens} tokens")
 
@@ -68,7 +73,7 @@ def _today(today: Spending) -> None:
             icon=":material/hourglass_bottom:",
         )
     st.markdown(f"**Today, {today.day:%-d %B}**")
-    _bar(today.cost, today.cost_limit, dollars(today.cost), dollars(today.cost_limit or 0.0))
+    _bar(today.cost, today.cost_limit, dollars(today.cost), budget(today.cost_limit or 0.0))
     _bar(today.tokens, today.tokens_limit, f"{today.tokens:,} tokens", f"{today.tokens_limit or 0:,}")
     small(f"{counted(today.replies, 'model reply', 'model replies')} · days of {plain(today.time_zone)}")
     if today.unpriced:
@@ -79,7 +84,7 @@ def _today(today: Spending) -> None:
         )
     if today.most_cost is not None or today.most_tokens is not None:
         parts = [
-            dollars(today.most_cost) if today.most_cost is not None else "",
+            budget(today.most_cost) if today.most_cost is not None else "",
             f"{today.most_tokens:,} tokens" if today.most_tokens is not None else "",
         ]
         small(plain(f"The operator allows you at most {' and '.join(filter(None, parts))} a day."))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pythonic_assistant.agent.redacting import clean
 from pythonic_assistant.domain.budget import Budget, Usage, ensure_turn
 from pythonic_assistant.domain.conversation import Item
-from pythonic_assistant.domain.errors import BudgetExceededError
+from pythonic_assistant.domain.errors import BudgetExceededError, ModelReplyError
 from pythonic_assistant.domain.event import Event, ModelCalled, ModelReplied, Noted, Purpose
 from pythonic_assistant.domain.price import Price, priced
 from pythonic_assistant.domain.redaction import Redactor
@@ -84,12 +84,17 @@ class Dialogue:
                 f"The limit of {self.budget.seconds:g} seconds for one task ran out with the model's reply.",
                 limit="seconds",
             ) from error
-        used = priced(answer.usage, self.price)
-        self.usage += used
+        except ModelReplyError as error:
+            if error.usage is not None:  # paid for, though of no use
+                self._count(error.usage, purpose, step_id, time.monotonic() - began)
+            raise
         self.items.append(answer.reply)
-        self.emit(
-            ModelReplied(purpose=purpose, seconds=time.monotonic() - began, usage=used, step_id=step_id)
-        )
+        self._count(answer.usage, purpose, step_id, time.monotonic() - began)
         for note in answer.notes:
             self.emit(Noted(text=note))
         return answer
+
+    def _count(self, usage: Usage, purpose: Purpose, step_id: str | None, seconds: float) -> None:
+        used = priced(usage, self.price)
+        self.usage += used
+        self.emit(ModelReplied(purpose=purpose, seconds=seconds, usage=used, step_id=step_id))

@@ -43,7 +43,6 @@ async def test_a_day_that_is_spent_holds_what_waits_and_a_raised_budget_lets_it_
 
     await spend(queue, task, 0.04)
     assert await queue.state(waiting) == "queued"
-    await queue.connection.execute("delete from public.task_events where task_id = $1 and seq = 1", running)
     await queue.call(
         "append_events", queue.worker, running, 1, json.dumps([replied(3, 0.01), replied(4, None)])
     )
