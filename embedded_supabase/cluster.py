@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -217,6 +218,7 @@ async def clear_leftovers(cluster: Cluster) -> None:
     except (FileNotFoundError, ValueError):
         return
     if not _is_server_of(pid, cluster.data):
+        await asyncio.to_thread(_end_sessions_of_a_dead_server, cluster.data)
         lock.unlink(missing_ok=True)
         return
     try:
@@ -230,6 +232,23 @@ async def clear_leftovers(cluster: Cluster) -> None:
             f"A PostgreSQL from before (process {pid}) still runs on {cluster.data} and does not stop: "
             "end it and start again."
         ) from error
+
+
+def _end_sessions_of_a_dead_server(data: Path) -> None:
+    """Kill server processes that outlived a killed server, and wait for their end.
+
+    An idle one ends by itself at once; one that computes does so only when its statement is done. Until then
+    it keeps the shared memory, and no server starts on this data. To the data it is a part of the crash.
+    """
+    folder = str(data.resolve())
+    left: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            # PostgreSQL works in its data folder; nobody else has a reason to be there.
+            if process.name() == "postgres" and process.cwd() == folder:
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=ORPHAN_SECONDS)
 
 
 def _is_server_of(pid: int, data: Path) -> bool:

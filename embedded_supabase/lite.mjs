@@ -14,8 +14,10 @@ import { createApi } from "@supabase/lite/cli";
 import { createAdaptorServer } from "@hono/node-server";
 import { serveStatic } from "@hono/node-server/serve-static";
 import { Hono } from "hono";
+import { Pool, lost } from "./pool.mjs";
+import { stream } from "./storage.mjs";
 
-const { LITE_SOCKET, LITE_STUDIO_SOCKET, LITE_PREPARE } = process.env;
+const { LITE_SOCKET, LITE_STUDIO_SOCKET, LITE_PREPARE, LITE_CONNECTIONS } = process.env;
 const say = (word) => process.stdout.write(`${word}\n`);
 console.log = console.info = console.debug = console.error; // stdout belongs to the conversation
 
@@ -43,14 +45,17 @@ const asJson = (value) => {
    }
    return JSON.stringify(value);
 };
-for (const oid of [114, 3802]) app.connection.driver.options.serializers[oid] = asJson; // json, jsonb
+const driver = app.connection.driver;
+const pool = new Pool(driver.options, { path: driver.options.path, size: Number(LITE_CONNECTIONS) });
+driver.reserve = () => pool.reserve();
+for (const oid of [114, 3802]) driver.options.serializers[oid] = asJson; // json, jsonb
 // lite keeps the SQLSTATE of a few errors only; of all others (CHECK violations, what plpgsql raises, deadlocks)
 // it makes a 500 with the code SUP. PostgREST gives the code with a status by class, and any answer can be had
 // through its `PGRST` error. https://docs.postgrest.org/en/stable/references/errors.html
 const KEPT_BY_LITE = /^(PT|PGRST$|21|22|42|53|55|2350[235]$|25006$)/;
 const STATUSES = [
    [/^(0L|0P|28)/, 403],
-   [/^(08|57P01)/, 503],
+   [/^(08|57P0[123])/, 503],
    [/^(09|25|2D|38|39|3B|40|54|57|58|F0|HV|XX|P0(?!001))/, 500],
 ];
 const normalize = app.connection.normalizeDbError.bind(app.connection);
@@ -63,13 +68,23 @@ app.connection.normalizeDbError = (thrown) => {
    const { message, detail: details = null, hint = null } = error;
    return Object.assign(new Error(JSON.stringify({ code, message, details, hint })), {
       code: "PGRST",
-      detail: JSON.stringify({ status, headers: {} }),
+      detail: JSON.stringify({ status, headers: status === 503 ? { "Retry-After": "1" } : {} }),
       cause: error,
    });
 };
+// When lite cannot read the schema it goes on as if the database were empty: every table and function is a 404,
+// which tells clients that their request is wrong. Of a database that was read the default schema is known.
+const introspect = app.connection.introspect.bind(app.connection);
+app.connection.introspect = async (options) => {
+   const found = await introspect(options);
+   if (found.default_schema === undefined) throw lost();
+   return found;
+};
+await stream(app._storageAdapter);
 if (LITE_PREPARE === "1") await app.ensureSystemSchema();
 say("prepared");
 await told;
+await app.connection.introspect({ useCache: true }); // kept from here on: no request waits for it
 
 const studio = new App({
    ...app.config,
@@ -88,7 +103,24 @@ const listen = async (fetch, path) => {
    await once(server, "listening");
 };
 process.umask(0o177);
-await listen((request) => app.fetch(request, { peerAddress: null }), LITE_SOCKET);
+// The gateway passes nothing on but REST, Auth and Storage: this address is for its own question only.
+const live = () =>
+   pool.probe().then(
+      () => new Response(null, { status: 204 }),
+      (error) => new Response(error.message, { status: 503 }),
+   );
+// The gateway sends an upload on as a stream without a length, and says the length apart: a bucket may have a limit.
+const sized = (request) => {
+   const bytes = request.headers.get("x-upload-bytes");
+   if (bytes === null) return request;
+   const headers = new Headers(request.headers);
+   headers.set("content-length", bytes);
+   return new Request(request, { headers, duplex: "half" });
+};
+await listen((request) => {
+   if (new URL(request.url).pathname === "/live") return live();
+   return app.fetch(sized(request), { peerAddress: null });
+}, LITE_SOCKET);
 const studioRoutes = new Hono()
    .use("/static/*", serveStatic({ root: assets }))
    .all("*", (context) => studio.fetch(context.req.raw, { peerAddress: "127.0.0.1" }));

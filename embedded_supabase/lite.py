@@ -59,7 +59,7 @@ max_rows = 1000
 
 [db]
 driver = "postgres"
-url = "postgres:///postgres?max={CONNECTIONS}"
+url = "postgres:///postgres"
 
 [auth]
 enabled = true
@@ -77,7 +77,7 @@ enable_confirmations = false
 
 [storage]
 enabled = true
-file_size_limit = "{settings.upload_bytes}"
+file_size_limit = "{settings.upload_bytes}B"
 """
 
 
@@ -164,6 +164,7 @@ class Lite:
             "LITE_SOCKET": str(settings.socket),
             "LITE_STUDIO_SOCKET": str(settings.studio_socket),
             "LITE_PREPARE": "1" if self.prepare else "0",
+            "LITE_CONNECTIONS": str(CONNECTIONS),
             "PGHOST": str(settings.database_socket_folder),
             "PGUSER": "postgres",
             "SUPABASE_AUTH_JWT_SECRET": settings.keys.jwt_secret,
@@ -197,3 +198,8 @@ class Lite:
         self.up = False
         if self._process is not None:
             await children.stop(self._process, signal.SIGTERM, grace=STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End it at once, because it does not answer; whoever waits for it starts it again."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()

@@ -24,6 +24,7 @@ from embedded_supabase.gateway.proxy import Proxy
 from embedded_supabase.gateway.serving import listen_on_loopback, listen_on_unix, serve
 from embedded_supabase.keys import Keys, LocalUser, load_or_create
 from embedded_supabase.lite import Lite, LiteSettings
+from embedded_supabase.liveness import Liveness
 from embedded_supabase.migrations import bootstrap, migrate
 from embedded_supabase.node import PACKAGE_FOLDER, ensure_packages, find_node, lock_digest
 from embedded_supabase.postgres import Postgres
@@ -38,8 +39,8 @@ from pythonic_assistant.domain.errors import StoreUnavailableError
 log = logging.getLogger(__name__)
 
 MIGRATIONS = PACKAGE_FOLDER.parent / "supabase" / "migrations"
-UPLOAD_BYTES = 50 << 20
-"""As on hosted Supabase's free plan."""
+UPLOAD_BYTES = 1 << 30
+"""Of one file. It is streamed through to the disk; more than this belongs into resumable uploads."""
 
 SETTLE_SECONDS = 20.0
 STOP_SECONDS = 5.0
@@ -205,13 +206,18 @@ class EmbeddedSupabase:
         self._lite.prepare = not (prepared and mark.is_file() and mark.read_text() == lock_digest())
 
     async def _migrate(self) -> None:
-        connection = await self._postgres.connect()
         try:
-            await bootstrap(connection)  # again: lite has put its own auth functions in place
-            for migration in await migrate(connection, self._migrations):
-                log.info("applied the migration %s", migration.path.name)
-        finally:
-            await connection.close()
+            connection = await self._postgres.connect()
+            try:
+                await bootstrap(connection)  # again: lite has put its own auth functions in place
+                for migration in await migrate(connection, self._migrations):
+                    log.info("applied the migration %s", migration.path.name)
+            finally:
+                await connection.close()
+        except sql.UNREACHABLE as error:  # PostgreSQL was killed too, and is being started again
+            raise StoreUnavailableError(
+                f"PostgreSQL did not answer while the migrations were applied: {error}"
+            ) from error
 
     async def _open(self, listener: socket.socket) -> None:
         stack = self._stack
@@ -220,7 +226,11 @@ class EmbeddedSupabase:
         self._tasks.start(self._feed.run(), "feed of messages")
         pool = await sql.create_pool(str(self._postgres.socket_folder), SUPERUSER, largest=4)
         stack.callback(pool.terminate)
-        proxy = await stack.enter_async_context(Proxy(self._lite.settings.socket, name="Supabase Lite"))
+        liveness = Liveness(self._lite.settings.socket, self._postgres.connect, self._lite.kill)
+        self._tasks.start(liveness.run(), "liveness of lite")
+        proxy = await stack.enter_async_context(
+            Proxy(self._lite.settings.socket, name="Supabase Lite", on_suspicion=liveness.suspect)
+        )
         hosts = loopback_hosts(self._port)
         access = Access(
             hosts=hosts,

@@ -96,9 +96,15 @@ async def connect(socket_folder: str, user: str) -> Session:
 
 
 async def create_pool(socket_folder: str, user: str, *, largest: int) -> Pool:
-    """Make a pool that opens connections when they are needed."""
+    """Make a pool that opens connections when they are needed; connecting and each statement have a bound."""
     driver = cast(Any, asyncpg)
     pool = await driver.create_pool(
-        host=socket_folder, user=user, database="postgres", min_size=0, max_size=largest, timeout=10
+        host=socket_folder,
+        user=user,
+        database="postgres",
+        min_size=0,
+        max_size=largest,
+        timeout=10,
+        command_timeout=10,
     )
     return cast(Pool, pool)

@@ -13,7 +13,7 @@ from pythonic_assistant.domain.errors import AssistantError
 log = logging.getLogger(__name__)
 
 BACKOFF_SECONDS = (0.0, 0.1, 0.3, 1.0, 3.0, 5.0)
-STEADY_SECONDS = 30.0
+STEADY_SECONDS = 10.0
 """A child that lived this long is restarted without waiting."""
 
 

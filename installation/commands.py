@@ -65,6 +65,11 @@ CHECK = [
     ["lint-imports"],
     ["node", os.path.join("embedded_supabase", "node_modules", "pyright", "index.js")],
 ]
+# Two processes, because most tests wait more than they work; tests/conftest.py says which run where.
+TEST = [
+    *("python", "-m", "pytest", "-n", "2", "--dist", "loadgroup"),
+    *("--cov", "--cov-report=term:skip-covered"),
+]
 COMPILE = (
     *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
     *("--generate-hashes", "--no-emit-index-url", "--no-header"),
@@ -74,7 +79,7 @@ PART = (*COMPILE, "-c", "requirements-dev.lock")
 COMMANDS: dict[str, list[list[str]]] = {
     "setup": [],
     "check": CHECK,
-    "test": [*CHECK, ["python", "-m", "pytest", "--cov", "--cov-report=term:skip-covered"]],
+    "test": [*CHECK, TEST],
     "format": [["ruff", "format", "."], ["ruff", "check", "--fix", "."]],
     "lock": [
         [*COMPILE, "requirements-dev.in", "-o", "requirements-dev.lock"],

@@ -21,11 +21,11 @@ _OPEN, _SAID, _WRONG = "budget_open", "budget_said", "budget_wrong"
 _COST, _TOKENS, _ZONE = "budget_cost", "budget_tokens", "budget_zone"
 
 
-def show(person: Person) -> None:
-    """Open the dialog, in its first state."""
+def show() -> None:
+    """Open the dialog; it is the whole page that draws it, because the sidebar is redrawn on its own."""
     _close()
     st.session_state[_OPEN] = True
-    _dialog(person)
+    st.rerun()
 
 
 def keep_open(person: Person) -> None:

@@ -35,10 +35,10 @@ _COUNTED = {
 _DAY_SECONDS = 24 * 3600
 
 
-def show(person: Person) -> None:
-    """Open the dialog."""
+def show() -> None:
+    """Open the dialog; it is the whole page that draws it, because the sidebar is redrawn on its own."""
     st.session_state[_OPEN] = True
-    _dialog(person)
+    st.rerun()
 
 
 def keep_open(person: Person) -> None:

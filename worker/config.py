@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pythonic_assistant.adapters.mail import MailServer
 from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.settings import SandboxChoice
@@ -42,6 +43,8 @@ class WorkerConfig:
         most_budget: the most that a task may name.
         private_hosts: the operator's routes to hosts with private addresses, as written.
         secrets_key: the private key for secrets; None means the one in `home`.
+        mail: where e-mail of rules is handed in; None: by this worker none is sent.
+        mail_to: addresses and @domains that rules may write to beside people's own.
     """
 
     supabase_url: str
@@ -66,6 +69,8 @@ class WorkerConfig:
     most_budget: Budget = MOST_BUDGET
     private_hosts: str = ""
     secrets_key: str | None = None
+    mail: MailServer | None = None
+    mail_to: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"WorkerConfig({self.supabase_url!r}, slots={self.slots}, home={str(self.home)!r}, key=…)"

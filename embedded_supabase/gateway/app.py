@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qs
 
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 PROXIED = ("/rest/v1", "/auth/v1", "/storage/v1")
 JSON_BYTES = 16 << 20
 """Limit of a request to REST or Auth; Storage has its own."""
+
+FORM_BYTES = 64 << 10
+"""What a form may add to the file in it."""
 
 Health = Callable[[], Mapping[str, bool]]
 
@@ -92,9 +96,9 @@ class Gateway:
                 scope,
                 receive,
                 send,
-                limit=self.upload_bytes if area == "/storage/v1" else JSON_BYTES,
+                limit=self.upload_bytes + FORM_BYTES if area == "/storage/v1" else JSON_BYTES,
                 extra=cors_headers(origin),
-                wants_rewrite=needs_rewrite,
+                wants_rewrite=partial(needs_rewrite, scope["method"]),
                 rewrite=rewrite,
             )
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
@@ -9,14 +10,32 @@ from types import TracebackType
 import httpx
 
 from embedded_supabase.gateway.asgi import Headers, Message, Receive, RefusedError, Scope, Send, header
+from embedded_supabase.gateway.multipart import boundary_of, file_of
 
 # RFC 9110, section 7.6.1: meant for one connection, not for the next.
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade "
     b"expect".split()
 )
-_OURS = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"))
-ANSWER_SECONDS = 120.0
+_OURS = frozenset(
+    (
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+        b"x-upload-bytes",
+    )
+)
+UPLOAD_BYTES = b"x-upload-bytes"
+"""Tells lite the size of a file that is taken out of a form and sent as a stream."""
+
+ANSWER_SECONDS = 70.0
+"""For the first byte of an answer; PostgreSQL ends a statement of lite's after 60 s."""
+
+SUSPECT_SECONDS = 5.0
+"""Without a first byte after which the server may be stuck; most answers take milliseconds."""
+
 Rewriter = Callable[[str, bytes], bytes]
 
 
@@ -30,8 +49,24 @@ def unavailable(what: str) -> RefusedError:
 class Proxy:
     """A pool of connections to one server on a Unix socket."""
 
-    def __init__(self, socket: Path, *, name: str, connections: int = 64) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        *,
+        name: str,
+        connections: int = 64,
+        on_suspicion: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make the pool.
+
+        Args:
+            socket: where the server listens.
+            name: of the server, for messages.
+            connections: how many at most.
+            on_suspicion: called for each request that has waited `SUSPECT_SECONDS` for its answer.
+        """
         self._name = name
+        self._on_suspicion = on_suspicion
         self._client = httpx.AsyncHTTPTransport(
             uds=str(socket),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
@@ -76,19 +111,38 @@ class Proxy:
         declared = header(scope, "content-length")
         if declared is not None and (not declared.isdigit() or int(declared) > limit):
             raise too_large(limit)
+        headers = [(k, v) for k, v in scope["headers"] if k not in _HOP_BY_HOP and k not in _OURS]
+        boundary = boundary_of(header(scope, "content-type"))
+        if boundary is None or not scope["path"].startswith("/storage/v1/object/"):
+            content = await _content(receive, limit, streams=declared is not None or _chunked(scope))
+        else:
+            file = await file_of(_parts(await receive(), receive, limit), boundary)
+            content = file.content
+            headers = [(k, v) for k, v in headers if k not in (b"content-type", b"content-length")]
+            headers.append((b"content-type", file.media_type))
+            if declared is not None:
+                headers.append((UPLOAD_BYTES, str(max(0, int(declared) - file.overhead)).encode()))
         request = httpx.Request(
             scope["method"],
             "http://gateway" + _target(scope),
-            headers=[(k, v) for k, v in scope["headers"] if k not in _HOP_BY_HOP and k not in _OURS],
-            content=await _content(receive, limit, streams=declared is not None or _chunked(scope)),
+            headers=headers,
+            content=content,
             extensions={"timeout": {"connect": 5.0, "read": ANSWER_SECONDS, "write": 60.0, "pool": 10.0}},
         )
+        alarm = asyncio.get_running_loop().call_later(SUSPECT_SECONDS, self._on_suspicion)
         try:
             response = await self._client.handle_async_request(request)
         except httpx.TimeoutException as error:
-            raise RefusedError(504, "no_answer", f"{self._name} did not answer in time.") from error
+            raise RefusedError(
+                503,
+                "no_answer",
+                f"{self._name} did not answer in time: look whether it was done, and try again.",
+                [("Retry-After", "1")],
+            ) from error
         except (httpx.TransportError, OSError) as error:
             raise unavailable(self._name) from error
+        finally:
+            alarm.cancel()
         try:
             await _answer(scope, response, send, extra, wants_rewrite, rewrite)
         finally:

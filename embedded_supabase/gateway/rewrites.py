@@ -46,10 +46,12 @@ def signed_urls(value: Any) -> Any:
     return {**answer, ("url" if path.startswith("/object/upload/") else "signedURL"): path}
 
 
-def needs_rewrite(path: str, content_type: str) -> bool:
+def needs_rewrite(method: str, path: str, content_type: str) -> bool:
     """Whether `rewrite` has something to say about an answer; all others are streamed."""
     return content_type.startswith("application/json") and (
-        path.startswith(("/auth/v1/", "/storage/v1/bucket")) or bool(_SIGN.fullmatch(path))
+        path.startswith(("/auth/v1/", "/storage/v1/bucket"))
+        # GET is the download itself: a person's file, which may be JSON too.
+        or (method == "POST" and bool(_SIGN.fullmatch(path)))
     )
 
 

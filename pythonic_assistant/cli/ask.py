@@ -27,9 +27,9 @@ from pythonic_assistant.domain.task import DEMO_MODEL
 from pythonic_assistant.settings import Settings
 
 FAILED_EXIT = 1
-LONGEST_UPLOAD = 50 << 20
-"""Bytes: what Supabase takes in one upload by default, hosted and embedded."""
-TRANSFER_SECONDS = 300.0
+LONGEST_UPLOAD = 1 << 30
+"""Bytes: what the embedded Supabase and workers take. A hosted project may be set to less, and says so."""
+TRANSFER_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,18 +99,17 @@ def _ensure_sendable(path: Path) -> None:
 
 async def _upload(person: SignedIn, path: Path) -> dict[str, Any]:
     media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    content = path.read_bytes()
     storage_path = f"{person.user_id}/uploads/{uuid4()}/file{path.suffix if path.suffix.isascii() else ''}"
     await call(
         f"upload {path.name}",
-        person.client.storage.from_(BUCKET).upload(storage_path, content, {"content-type": media_type}),
+        person.client.storage.from_(BUCKET).upload(storage_path, path, {"content-type": media_type}),
         deadline=TRANSFER_SECONDS,
     )
     return {
         "name": path.name,
         "storage_path": storage_path,
         "media_type": media_type,
-        "bytes": len(content),
+        "bytes": path.stat().st_size,
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pythonic_assistant.domain.budget import Budget, Usage
+from pythonic_assistant.domain.conversation import Recorded
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.plan import Plan
@@ -83,8 +84,8 @@ class ClaimedTask:
         limits: of the assistant, replaced by those of the task; names as in `limits.LEAST`.
         tools: names of the tools that its assistant grants.
         saved: variables that earlier tasks of the thread left.
-        sent: requests of earlier attempts that may have changed something, such as "POST api.example.org".
-        spent: by earlier attempts, since a person last asked for the task.
+        recorded: the conversation of earlier attempts.
+        spent: what they cost.
     """
 
     id: int
@@ -102,7 +103,7 @@ class ClaimedTask:
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
     tools: tuple[str, ...] = ()
     saved: tuple[StoredVariable, ...] = ()
-    sent: tuple[str, ...] = ()
+    recorded: tuple[Recorded, ...] = ()
     spent: Usage = field(default_factory=Usage)
 
 
@@ -121,8 +122,9 @@ class RunRequest:
         hosts: that code may reach, for the model to know; the proxy decides.
         tools: that code may call.
         saved: variables of earlier tasks of the thread; each `path` is the place in the session.
+        recorded: the conversation of earlier attempts, which this one goes on with.
+        spent: what they cost; counts in the budget.
         cache_key: the same for runs whose conversations begin alike, such as those of one thread.
-        spent: tokens and money of earlier attempts; they count in the budget.
         price: of the model; None where nobody knows.
     """
 
@@ -140,6 +142,7 @@ class RunRequest:
     hosts: tuple[str, ...] = ()
     tools: tuple[ToolSpec, ...] = ()
     saved: tuple[SavedVariable, ...] = ()
-    cache_key: str = ""
+    recorded: tuple[Recorded, ...] = ()
     spent: Usage = field(default_factory=Usage)
+    cache_key: str = ""
     price: Price | None = None

@@ -313,7 +313,8 @@ comment on function pythonic.enough_active(bigint, boolean) is 'The sentence for
 
 create function pythonic.hold_reason(p_user uuid, p_assistant uuid) returns text
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_limit integer;
@@ -452,7 +453,8 @@ $$;
 create function pythonic.next_held(p_user uuid, p_most bigint) returns bigint[]
 language plpgsql security definer set search_path = ''
     set jit = off set plan_cache_mode = force_generic_plan
-    set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+    set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_ids bigint[];
@@ -487,14 +489,15 @@ comment on function pythonic.next_held(uuid, bigint) is 'The held tasks of a per
 
 create or replace function pythonic.promote_held(p_user uuid) returns void
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_active bigint;
     v_limit integer;
+    v_next bigint[];
     v_why text;
     v_said text;
-    v_first uuid;
 begin
     perform pg_catalog.pg_advisory_xact_lock(pythonic.admission_key(p_user));
     if not exists (select 1 from public.tasks t where t.user_id = p_user and t.state = 'held') then return; end if;
@@ -502,17 +505,17 @@ begin
     select count(*) into v_active from public.tasks t where t.user_id = p_user and t.state in ('queued', 'running');
     v_why := pythonic.admission_problem(p_user);
     if v_why is null and v_active < v_limit then
+        v_next := pythonic.next_held(p_user, v_limit - v_active);
         update public.tasks t set state = 'queued', held_because = null
         where t.id = any (array(
-            select h.id from public.tasks h
-            where h.id = any (pythonic.next_held(p_user, v_limit - v_active)) and h.state = 'held'
+            select h.id from public.tasks h where h.id = any (v_next) and h.state = 'held'
             order by h.id for update skip locked));
         select count(*) into v_active from public.tasks t
             where t.user_id = p_user and t.state in ('queued', 'running');
     end if;
     if v_why is null and v_active >= v_limit then v_why := pythonic.enough_active(v_active, false); end if;
     -- What is held now for another reason than it says; a hundred are more than anybody reads.
-    select t.held_because, t.counted_assistant into v_said, v_first from public.tasks t
+    select t.held_because into v_said from public.tasks t
         where t.user_id = p_user and t.state = 'held' order by t.counted_assistant, t.priority desc, t.id limit 1;
     if v_said is null or v_said = v_why then return; end if;
     update public.tasks t set held_because = n.why
@@ -529,7 +532,8 @@ comment on function pythonic.promote_held(uuid) is 'Queues held tasks of a perso
 
 create function pythonic.admit_due(p_user uuid, p_ids bigint[]) returns void
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_active bigint;
@@ -869,7 +873,8 @@ comment on function pythonic.gone_workers(uuid) is 'Direct workers but one that 
 drop function pythonic.take_back(bigint);
 create function pythonic.take_back(p_ids bigint[]) returns integer
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_ended bigint[];
@@ -911,7 +916,8 @@ comment on function pythonic.take_back(bigint[]) is
 
 create or replace function pythonic.reap_tasks(p_worker uuid, p_held jsonb) returns integer
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_gone uuid[] := pythonic.gone_workers(p_worker);
@@ -939,7 +945,8 @@ comment on function pythonic.reap_tasks(uuid, jsonb) is
 
 create function pythonic.start_due(p_queue text) returns void
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_due record;
@@ -961,7 +968,8 @@ comment on function pythonic.start_due(text) is 'Queues or holds what is due.';
 
 create function pythonic.free_held() returns void
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_user uuid := null;
@@ -1025,7 +1033,8 @@ comment on function pythonic.upkeep_now_and_then(uuid, text, jsonb) is
 
 create or replace function pythonic.recover_tasks(p_worker uuid) returns integer
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 begin
     perform pythonic.lock_admissions(array(
@@ -1045,8 +1054,8 @@ language plpgsql security definer set search_path = ''
     -- Every claim walks tasks_claim, whatever the statistics say: those taken while the queue was empty would
     -- otherwise make it sort the whole backlog.
     set jit = off set plan_cache_mode = force_generic_plan
-    set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
-    set enable_material = off
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+    set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_sets text[];
@@ -1147,7 +1156,8 @@ create function pythonic.claim(p_worker uuid, p_queue text, p_most integer, p_le
 returns jsonb
 language plpgsql security definer set search_path = ''
     set jit = off set plan_cache_mode = force_generic_plan
-    set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+    set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
     v_ids bigint[] := pythonic.next_tasks(p_queue, coalesce(p_labels, '{}'), p_most);
@@ -1222,7 +1232,8 @@ comment on function pythonic.claim_tasks(uuid, text, integer, double precision, 
 create or replace function pythonic.heartbeat_tasks(p_worker uuid, p_tasks jsonb, p_lease_seconds double precision)
 returns jsonb
 language plpgsql security definer set search_path = ''
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_ids bigint[] := array(select (e ->> 'id')::bigint from jsonb_array_elements(p_tasks) e);
@@ -1360,7 +1371,8 @@ $$;
 create function pythonic.finish_many(p_worker uuid, p_ended jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
     -- By tasks_pkey alone: the small partial indexes are full of dead entries, which made this ten times slower.
-    set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
 as $$
 declare
     v_ids bigint[] := array(select (e ->> 'id')::bigint from jsonb_array_elements(p_ended) e);

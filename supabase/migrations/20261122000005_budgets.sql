@@ -358,8 +358,8 @@ as $$
 begin
     return pythonic.claim_extra_before_budgets(p_task) || case
         when p_task.attempt > p_task.asked_attempt + 1 then coalesce((
-            select jsonb_build_object('spent', jsonb_build_object('input_tokens', sum(u.input_tokens),
-                'output_tokens', sum(u.output_tokens), 'cost', sum(u.cost)))
+            select jsonb_build_object('spent', jsonb_build_object('turns', sum(u.turns),
+                'input_tokens', sum(u.input_tokens), 'output_tokens', sum(u.output_tokens), 'cost', sum(u.cost)))
             from public.usage u where u.task_id = p_task.id and u.attempt > p_task.asked_attempt
             having count(*) > 0), '{}')
         else '{}' end;

@@ -49,10 +49,13 @@ for (const vsn of ["1.0.0", "2.0.0"]) {
       heard.bytes = [...new Uint8Array((await within(bytes, "bytes")).payload)];
    }
 
-   // Not a Blob: supabase-js sends it under an empty field name, and lite 0.10.0 wants the name "file".
+   // As bytes, which go bare, and as a Blob, which goes in a form under an empty name.
    const files = person.storage.from("artifacts");
    const { error: failed } = await files.upload(`${own}/${vsn}.txt`, new TextEncoder().encode("text"), { contentType: "text/plain" });
    if (failed) throw failed;
+   const { error: unfit } = await files.upload(`${own}/${vsn}-blob.txt`, new Blob(["blob"], { type: "text/plain" }));
+   if (unfit) throw unfit;
+   heard.blob = await (await files.download(`${own}/${vsn}-blob.txt`)).data.text();
    const { data: signed } = await files.createSignedUrl(`${own}/${vsn}.txt`, 60);
    heard.file = await (await fetch(signed.signedUrl)).text();
    heard.sum = (await person.rpc("add_numbers", { a: 2, b: 3 })).data;

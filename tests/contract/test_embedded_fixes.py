@@ -22,6 +22,7 @@ from embedded_supabase.node import PACKAGE_FOLDER, find_node
 from tests.embedded_fixtures import RunningSupabase
 
 BARE_LITE = Path(__file__).with_name("embedded_bare_lite.mjs")
+DRIVER_POOL = Path(__file__).with_name("embedded_driver_pool.mjs")
 
 
 @pytest.fixture
@@ -142,3 +143,31 @@ def test_sqlstates_that_lite_knows_are_left_to_it(
 def test_the_public_socket_of_lite_needs_a_key_as_well(lite: httpx.Client) -> None:
     assert lite.get("/rest/v1/notes").status_code == 401
     assert lite.get("/rest/v1/notes", headers={"apikey": "sb_secret_guessed"}).status_code == 401
+
+
+def test_requests_lost_by_the_pool_of_the_driver_need_the_fix(
+    small_supabase: RunningSupabase, tmp_path: Path
+) -> None:
+    for kind in ("driver", "ours"):
+        (tmp_path / kind).mkdir()
+    database = Path(small_supabase.database_url.split("host=")[1]) / ".s.PGSQL.5432"
+    done = subprocess.run(
+        [
+            str(find_node().programme),
+            "--input-type=module",
+            "-",
+            str(PACKAGE_FOLDER / "pool.mjs"),
+            str(tmp_path),
+            str(database),
+        ],
+        cwd=PACKAGE_FOLDER,
+        input=DRIVER_POOL.read_text(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    answered = json.loads(done.stdout)
+    assert "nothing" in answered["driver"], "the driver is fixed: pool.mjs may go"
+    assert sorted(answered["ours"]) == ["connection", "error"]

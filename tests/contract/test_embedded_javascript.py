@@ -45,7 +45,7 @@ def test_supabase_js_works(heard: dict[str, dict[str, object]], version: str) ->
     assert "Unauthorized" in str(said["stranger"])
     assert (said["acknowledged"], said["echo"]) == ("ok", {"vsn": version})
     assert said["came"] == "worker"
-    assert (said["file"], said["sum"]) == ("text", 5)
+    assert (said["file"], said["blob"], said["sum"]) == ("text", "blob", 5)
 
 
 def test_supabase_js_sends_bytes_in_version_two(heard: dict[str, dict[str, object]]) -> None:

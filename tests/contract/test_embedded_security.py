@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import os
 import stat
@@ -203,9 +204,14 @@ def test_only_the_owner_reaches_files_and_sockets(small_supabase: RunningSupabas
 
 
 def test_too_large_an_upload_is_refused_with_the_limit(small_supabase: RunningSupabase) -> None:
-    answer = httpx.post(
-        f"{small_supabase.url}/storage/v1/object/artifacts/x/y",
-        content=bytes(51 << 20),
-        headers={"apikey": small_supabase.secret_key},
-    )
-    assert answer.status_code == 413 and "50 MiB" in answer.json()["message"]
+    address = httpx.URL(small_supabase.url)
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=20)
+    try:
+        connection.putrequest("POST", "/storage/v1/object/artifacts/x/y")
+        connection.putheader("apikey", small_supabase.secret_key)
+        connection.putheader("content-length", str(1025 << 20))  # enough to refuse it: nothing is sent
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == 413 and "1024 MiB" in json.loads(answer.read())["message"]
+    finally:
+        connection.close()

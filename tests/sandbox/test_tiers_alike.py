@@ -153,6 +153,7 @@ async def test_a_death_under_a_checkpoint_ends_in_the_state_before(sandbox: Owne
             ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
             ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
             ("import os, time; os.write(3, b'\\xff' * 64); time.sleep(9)", "control channel"),
+            ("import os, time; os.close(3); time.sleep(9)", "control channel"),
             (ALLOCATE, "250 MiB"),
         ):
             result = await session.execute(f"kept['a'] = 2\n{code}", timeout=15, checkpoint=True)

@@ -41,7 +41,7 @@ class Bench:
         return last
 
     def kinds(self) -> list[str]:
-        return [event.kind for event in self.events if not event.kind.startswith("model_")]
+        return [event.kind for event in self.events if not event.kind.startswith(("model_", "item_"))]
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ async def test_money_is_a_budget_where_the_price_is_known_and_earlier_attempts_c
     assert [event.usage.cost for event in bench.events if event.kind == "model_replied"] == [0.015, 0.015]
     end = await bench.run(plan("s1"), budget=Budget(cost=0.03), price=price, spent=Usage(cost=0.015))
     assert "The limit of $0.03 for one task is spent." in end.error
-    assert end.usage.cost == pytest.approx(0.015), "what earlier attempts spent is not told twice"
+    assert end.usage.cost == pytest.approx(0.03), "what earlier attempts spent counts"
     end = await bench.run(plan("s1"), code("x = 1"), budget=Budget(cost=0.01, tokens=20))
     assert "20 tokens" in end.error, "without a price only tokens are kept"
     assert end.usage.cost is None

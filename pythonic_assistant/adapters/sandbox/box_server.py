@@ -8,7 +8,8 @@ import os
 import shutil
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, NoReturn, Self, TypeVar
@@ -16,8 +17,10 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.listening import ListeningSocket
+from pythonic_assistant.adapters.sandbox.loss import Loss
 from pythonic_assistant.adapters.sandbox.placing import place_inputs
 from pythonic_assistant.adapters.sandbox.pool import BoxPool, Launcher
+from pythonic_assistant.adapters.sandbox.readable import readable
 from pythonic_assistant.domain.errors import SandboxUnavailableError
 
 _UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -52,8 +55,7 @@ class BoxServer(Generic[ShapeT]):
         self._pool: BoxPool[ShapeT] | None = None
         self._folder: Path | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lost = asyncio.Event()
-        self._reason = ""
+        self._loss = Loss()
 
     @property
     def socket_path(self) -> Path:
@@ -91,8 +93,8 @@ class BoxServer(Generic[ShapeT]):
         except BaseException:
             await self.close()
             raise
-        self._start(self._serve(self._pool), "box server")
-        self._start(self._keep_filled(self._pool), "box pool")
+        serving = self._start(self._serve(self._pool), "box server")
+        self._start(self._keep_filled(self._pool, serving), "box pool")
         return self
 
     async def __aexit__(
@@ -107,8 +109,7 @@ class BoxServer(Generic[ShapeT]):
         Raises:
             SandboxUnavailableError: boxes do not start any more, or the server was closed.
         """
-        await self._lost.wait()
-        raise SandboxUnavailableError(self._reason)
+        await self._loss.wait()
 
     async def close(self) -> None:
         """End every session and every box. May be called twice."""
@@ -119,44 +120,42 @@ class BoxServer(Generic[ShapeT]):
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
-        self._lose("The sandbox's boxes have been closed.")
+        self._loss.tell("The sandbox's boxes have been closed.")
         self._listening.close()
         if self._folder is not None:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
             self._folder = None
 
-    def _start(self, work: Any, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _keep_filled(self, pool: BoxPool[ShapeT]) -> None:
+    async def _keep_filled(self, pool: BoxPool[ShapeT], serving: asyncio.Task[None]) -> None:
         """Keep boxes prepared, and never end in silence: whatever stops this loses the sandbox."""
         try:
             reason = await pool.keep_filled()
         except Exception as error:  # noqa: BLE001  (a mistake of ours must be heard of as well)
             reason = f"the pool failed: {type(error).__name__}: {error}"
             _log.exception("the pool failed", extra={"action": "box_pool_failed"})
-        self._lose(f"The sandbox's boxes do not start any more: {reason}")
+        self._loss.tell(f"The sandbox's boxes do not start any more: {reason}")
+        serving.cancel()  # first: a closed descriptor is not waited for
+        await asyncio.gather(serving, return_exceptions=True)
         self._listening.refuse()
 
-    def _lose(self, reason: str) -> None:
-        if not self._lost.is_set():
-            self._reason = reason
-            self._lost.set()
-
     async def _serve(self, pool: BoxPool[ShapeT]) -> None:
-        loop = asyncio.get_running_loop()
         listening = self._listening.socket
         listening.setblocking(False)
         me = os.geteuid()
         while True:
+            # Not `loop.sock_accept`: cancelled in the moment in which somebody arrives, it loses him.
+            await readable(listening.fileno())
             try:
-                connection, _ = await loop.sock_accept(listening)
-            except OSError as error:
-                if listening.fileno() < 0:  # closed on purpose
-                    return
-                # Out of open files, or the caller left: the next one may do better.
+                connection, _ = listening.accept()
+            except BlockingIOError:  # whoever it was has left
+                continue
+            except OSError as error:  # out of open files: the next one may do better
                 _log.warning("no connection", extra={"action": "accept_failed", "error": str(error)})
                 await asyncio.sleep(0.1)
                 continue
@@ -164,7 +163,9 @@ class BoxServer(Generic[ShapeT]):
             if _UCRED.unpack(credentials)[1] != me:
                 connection.close()
                 continue
-            self._start(self._answer(connection, pool), "box request")
+            task = self._start(self._answer(connection, pool), "box request")
+            # Also of one that was cancelled before it began; closing twice does nothing.
+            task.add_done_callback(partial(_close, connection))
 
     async def _answer(self, connection: socket.socket, pool: BoxPool[ShapeT]) -> None:
         """Give a caller a box, or say why not; afterwards the connection is the box's."""
@@ -216,6 +217,10 @@ class BoxServer(Generic[ShapeT]):
                 raise
             else:
                 return
+
+
+def _close(connection: socket.socket, _: asyncio.Task[None]) -> None:
+    connection.close()
 
 
 def _emptied(folder: Path) -> None:

@@ -24,6 +24,7 @@ from pythonic_assistant.adapters.sandbox.inside.copies import copy_readable
 from pythonic_assistant.adapters.sandbox.options import SandboxOptions
 from pythonic_assistant.adapters.sandbox.owned import OwnedSandbox
 from pythonic_assistant.adapters.sandbox.probe import ensure_isolated
+from pythonic_assistant.adapters.sandbox.process_group import ProcessGroup
 from pythonic_assistant.adapters.sandbox.zygote_process import ENVIRONMENT, PRELOAD
 from pythonic_assistant.domain.errors import SandboxUnavailableError
 from pythonic_assistant.domain.limits import SandboxLimits
@@ -46,9 +47,10 @@ async def bwrap_sandbox(
         raise diagnosis.bwrap_unavailable(
             "Bubblewrap is not installed (no bwrap on the path).", installed=False
         )
-    launcher = BwrapLauncher(programme, packages=options.packages)
-    usual = launcher.shape_of(options.limits, None)
     async with AsyncExitStack() as stack:
+        group = stack.enter_context(ProcessGroup())
+        launcher = BwrapLauncher(programme, group, packages=options.packages)
+        usual = launcher.shape_of(options.limits, None)
         server = BoxServer(launcher, usual, socket_path=socket_path, warm=options.warm)
         try:
             await stack.enter_async_context(server)
@@ -67,11 +69,13 @@ class BwrapLauncher:
 
     Args:
         programme: path of bwrap.
+        group: in which it is started.
         packages: folder of additional packages, or None.
     """
 
-    def __init__(self, programme: str, *, packages: Path | None = None) -> None:
+    def __init__(self, programme: str, group: ProcessGroup, *, packages: Path | None = None) -> None:
         self._programme = programme
+        self._group = group
         self._packages = packages
         self._slots = privileges.slots()
 
@@ -171,7 +175,7 @@ class BwrapLauncher:
                     stdout=subprocess.DEVNULL,
                     stderr=complaints,
                     pass_fds=passed,
-                    start_new_session=True,
+                    process_group=self._group.number(),  # Ctrl-C in a terminal is for its owner
                     extra_groups=None if user is None else [],
                 )
             except BaseException:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pythonic_assistant.adapters.sandbox.inside import frames
+from pythonic_assistant.adapters.sandbox.readable import readable
 
 _CHUNK = 1 << 16
 
@@ -70,7 +71,7 @@ class Channel:
         Only for sides that are trusted: descriptors of a hostile side would fill our table.
         """
         while (payload := self._taken()) is None:
-            await self._readable()
+            await readable(self._socket.fileno())
             chunk, ancillary, _, _ = self._socket.recvmsg(_CHUNK, socket.CMSG_SPACE(4 * count))
             self._descriptors += frames.descriptors_of(ancillary)
             if not chunk:
@@ -105,13 +106,3 @@ class Channel:
         payload = bytes(self._arrived[frames.HEADER.size : end])
         del self._arrived[:end]
         return payload
-
-    async def _readable(self) -> None:
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        descriptor = self._socket.fileno()
-        loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
-        try:
-            await ready
-        finally:
-            loop.remove_reader(descriptor)

@@ -81,6 +81,11 @@ def sentence(end: Mapping[str, Any] | None, limits: SandboxLimits, *, kept: bool
     return f"The code ended its own process with status {status}. {after} A step shall just end."
 
 
+def closed(*, kept: bool) -> str:
+    """Say that code closed the channel on which it is talked to, and lived on."""
+    return f"The code closed the sandbox's own control channel, and was ended. {_KEPT if kept else _GONE}"
+
+
 def overdue(seconds: float, *, kept: bool) -> str:
     """Say that code ran too long and could not be interrupted."""
     return (

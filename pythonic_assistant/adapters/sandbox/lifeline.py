@@ -7,18 +7,20 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pythonic_assistant.adapters.sandbox import ending
 from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.inside import frames
+from pythonic_assistant.adapters.sandbox.readable import readable
 from pythonic_assistant.domain.errors import SandboxDiedError
 from pythonic_assistant.domain.limits import SandboxLimits
 
-_END_SECONDS = 3.0  # for the reason of an end to arrive, and for processes to be gone
-_CLOSED_SECONDS = 0.5  # between the end of the REPL's channel and its own
-_ROLLBACK_SECONDS = 5.0
+_GONE_SECONDS = 30.0  # killed processes still have to give back their memory, on a busy machine
+_ANSWER_SECONDS = 30.0  # session init ends what the code left behind before it answers: `inside/family.py`
+_CLOSED_SECONDS = 0.5  # between the end of the REPL's channel and its own; longer, and init is asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,30 +67,29 @@ class Lifeline:
             SandboxDiedError: that takes too long.
         """
         try:
-            await _ended(self._init_process, _END_SECONDS)
+            await _ended(self._init_process, _GONE_SECONDS)
         except TimeoutError as error:
             raise SandboxDiedError(
-                f"The session's processes did not end within {_END_SECONDS:g} seconds of being killed; "
+                f"The session's processes did not end within {_GONE_SECONDS:g} seconds of being killed; "
                 "the machine is overloaded or a disk hangs."
             ) from error
 
     async def ending(self) -> Ending:
         """Say what became of the session; the REPL's channel is closed, so an end is certain or made so."""
         try:
-            async with asyncio.timeout(_END_SECONDS):
-                await _ended(self._code_process, _CLOSED_SECONDS)
-                message, descriptors = await self._init.receive_with_descriptors(2)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                message, control = await self._end()
         except TimeoutError:
             self.kill()
-            return Ending(
-                sentence="The code closed the sandbox's own control channel, and the session was ended."
-            )
+            return Ending(sentence="The session did not say why its code ended, and was ended itself.")
         except (EOFError, OSError, frames.FrameError):
             return Ending(sentence=ending.sentence(None, self._limits))
-        control = self._adopted(message, descriptors)
-        return Ending(
-            sentence=ending.sentence(message, self._limits, kept=control is not None), control=control
-        )
+        kept = control is not None
+        if message.get("why") == "rollback" or message.get("event") == "nothing kept":
+            if not kept:
+                self.kill()
+            return Ending(sentence=ending.closed(kept=kept), control=control)
+        return Ending(sentence=ending.sentence(message, self._limits, kept=kept), control=control)
 
     async def rollback(self) -> Channel | None:
         """Return to the kept state; its channel, or None where there is no such state.
@@ -97,9 +98,8 @@ class Lifeline:
             SandboxDiedError: the session is gone, or gives no answer and was ended.
         """
         try:
-            async with asyncio.timeout(_ROLLBACK_SECONDS):
-                await self._init.send({"op": "rollback"})
-                end, control = await self._rolled_back()
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                end, control = await self._roll_back()
         except TimeoutError as error:
             self.kill()
             raise SandboxDiedError("Rolling back took too long, and the session was ended.") from error
@@ -108,8 +108,6 @@ class Lifeline:
         else:
             if end.get("event") != "end":
                 return control
-            if control is not None:
-                control.close()
         self.kill()
         raise SandboxDiedError(ending.sentence(end, self._limits))
 
@@ -119,19 +117,41 @@ class Lifeline:
         os.close(self._init_process)
         os.close(self._code_process)
 
-    async def _rolled_back(self) -> tuple[dict[str, Any], Channel | None]:
-        """Wait for the message that answers; return it and the channel of what took over, if anything did."""
-        control: Channel | None = None
+    async def _end(self) -> tuple[dict[str, Any], Channel | None]:
+        """Return what became of the code, whose channel is closed, and the channel of what took over."""
         try:
+            await _ended(self._code_process, _CLOSED_SECONDS)
+        except TimeoutError:
+            # It closed the channel and lives on, or it has not been given the time to end yet.
+            return await self._roll_back()
+        message, descriptors = await self._init.receive_with_descriptors(2)
+        return message, self._adopted(message, descriptors)
+
+    async def _roll_back(self) -> tuple[dict[str, Any], Channel | None]:
+        """Ask for the kept state.
+
+        Returns:
+            The message that says what happened, and the channel of what took over, if anything did.
+        """
+        control: Channel | None = None
+        took_over: dict[str, Any] | None = None
+        try:
+            with suppress(OSError):  # it has ended; what it said last is still there to be read
+                await self._init.send({"op": "rollback"})
             while True:
                 message, descriptors = await self._init.receive_with_descriptors(2)
                 if (adopted := self._adopted(message, descriptors)) is not None:
                     if control is not None:
                         control.close()
-                    control = adopted
-                # The code may have died by itself just before: then the state is back already.
+                    control, took_over = adopted, message
+                # The code may have died by itself just before: then the state is back already, and what
+                # comes next is the answer.
+                if message.get("event") == "end":
+                    if control is not None:
+                        control.close()
+                    return message, None
                 if message.get("event") != "successor" or message.get("why") == "rollback":
-                    return message, control
+                    return took_over or message, control
         except BaseException:
             if control is not None:
                 control.close()
@@ -154,14 +174,8 @@ async def _ended(process: int, seconds: float) -> None:
     Raises:
         TimeoutError: it has not.
     """
-    loop = asyncio.get_running_loop()
-    gone: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(process, lambda: gone.done() or gone.set_result(None))
-    try:
-        async with asyncio.timeout(seconds):
-            await gone
-    finally:
-        loop.remove_reader(process)
+    async with asyncio.timeout(seconds):
+        await readable(process)
 
 
 def _signal(process: int, number: signal.Signals) -> None:

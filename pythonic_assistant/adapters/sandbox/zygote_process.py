@@ -20,6 +20,7 @@ from pythonic_assistant.adapters.sandbox.channel import Channel
 from pythonic_assistant.adapters.sandbox.details import details_of
 from pythonic_assistant.adapters.sandbox.inside import frames
 from pythonic_assistant.adapters.sandbox.listening import ListeningSocket
+from pythonic_assistant.adapters.sandbox.loss import Loss
 from pythonic_assistant.domain.errors import SandboxUnavailableError
 
 ZygoteTier = Literal["namespaces", "landlock", "unsafe"]
@@ -75,8 +76,7 @@ class ZygoteProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._status: Channel | None = None
         self._guard: asyncio.Task[None] | None = None
-        self._lost = asyncio.Event()
-        self._reason = ""
+        self._loss = Loss()
 
     @property
     def socket_path(self) -> Path:
@@ -120,7 +120,7 @@ class ZygoteProcess:
             SandboxUnavailableError: this host cannot isolate code; the message says what to change.
             ConfigurationError: the socket's path cannot be used, or another zygote listens there.
         """
-        self._lost.clear()
+        self._loss.clear()
         try:
             await self._listening.open()
             await self._spawn()
@@ -137,8 +137,7 @@ class ZygoteProcess:
         Raises:
             SandboxUnavailableError: the zygote ended and could not be started again, or was closed.
         """
-        await self._lost.wait()
-        raise SandboxUnavailableError(self._reason)
+        await self._loss.wait()
 
     async def close(self) -> None:
         """End the zygote and with it every session. May be called twice."""
@@ -147,7 +146,7 @@ class ZygoteProcess:
             await asyncio.gather(self._guard, return_exceptions=True)
             self._guard = None
         await self._end_process()
-        self._lose("The sandbox's zygote has been closed.")
+        self._loss.tell("The sandbox's zygote has been closed.")
         self._listening.close()
 
     async def _spawn(self) -> None:
@@ -224,7 +223,7 @@ class ZygoteProcess:
         except Exception as error:  # noqa: BLE001  (a mistake of ours must be heard of as well)
             reason = f"its guard failed: {type(error).__name__}: {error}"
             _log.exception("the zygote's guard failed", extra={"action": "zygote_guard_failed"})
-        self._lose(f"The sandbox's zygote ended and did not come back: {reason}")
+        self._loss.tell(f"The sandbox's zygote ended and did not come back: {reason}")
         self._listening.refuse()
 
     async def _keep_alive(self) -> str:
@@ -267,12 +266,6 @@ class ZygoteProcess:
                 # Stuck in the kernel; it dies as soon as that lets go, and is in nobody's way.
                 extra = {"action": "zygote_lingers", "pid": process.pid}
                 _log.error("the killed zygote lingers", extra=extra)
-
-    def _lose(self, reason: str) -> None:
-        """Tell those that wait; the first reason stays."""
-        if not self._lost.is_set():
-            self._reason = reason
-            self._lost.set()
 
 
 def _ensure_ready(answer: dict[str, Any]) -> None:

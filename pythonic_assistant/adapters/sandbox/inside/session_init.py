@@ -164,7 +164,8 @@ class _Watch:
             self._keeper.drain(self._child)
             successor = None if why["why"] in self._around.final else self._keeper.take()
             if successor is not None:
-                self._adopt(successor, why)
+                if not self._adopt(successor, why):
+                    return {"event": "end", **why}
             elif why["why"] == "rollback":
                 frames.send(self._connection, {"event": "nothing kept"})
             else:
@@ -203,9 +204,14 @@ class _Watch:
             return False
         return message.get("op") == "rollback"
 
-    def _adopt(self, successor: Successor, why: Mapping[str, object]) -> None:
-        """Put the kept state in the place of the code, of which nothing is left."""
-        family.end_all({successor.pid})
+    def _adopt(self, successor: Successor, why: Mapping[str, object]) -> bool:
+        """Put the kept state in the place of the code, of which nothing is left.
+
+        Returns:
+            Whether that succeeded: what cannot be ended alone ends with the session.
+        """
+        if not family.end_all({successor.pid}):
+            return False
         self._around.out_of_memory()  # of those that have ended: the kernel may have chosen several
         self._keeper.forget()
         self._poll.unregister(self._code)
@@ -215,6 +221,7 @@ class _Watch:
         event = {"event": "successor", **why}
         frames.send(self._connection, event, [successor.control.fileno(), successor.process])
         successor.control.close()
+        return True
 
 
 def _reap(child: int) -> int | None:
