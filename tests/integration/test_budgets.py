@@ -8,6 +8,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from pythonic_assistant.wire import ModelConfig
+from tests.integration.attempt_world import World
 from tests.integration.callers import Someone
 from tests.integration.queue_calls import Queue
 
@@ -136,6 +138,33 @@ async def test_prices_have_a_source_and_the_newest_that_has_begun_counts(queue: 
         await queue.connection.execute(
             "update public.profiles set time_zone = 'Europe/Nowhere' where id = $1", await queue.person()
         )
+
+
+async def test_a_run_is_told_the_price_and_what_earlier_attempts_spent(world: World) -> None:
+    program = """
+    budget = request["budget"]
+    note(json.dumps([request["price"] and request["price"]["output_per_million"], budget["cost"]]))
+    note(json.dumps(request["spent"]))
+    emit("model_replied", purpose="plan", seconds=1.0, usage={"turns": 1, "input_tokens": 5, "cost": 0.5})
+    succeed()
+    """
+
+    async def told(model: str, **columns: Any) -> list[Any]:
+        task = await world.ask(**columns)
+        row = await world.work(program, model=ModelConfig(model=model))
+        assert row["state"] == "succeeded", row["error"]
+        assert json.loads(row["usage"])["cost"] == 0.5
+        return [event["text"] for event in await world.events(task) if event["kind"] == "noted"]
+
+    (price, spent) = await told("gpt-6-luna-2026-09-22", limits='{"cost": 0.75}')
+    assert json.loads(price) == [0.5, 0.75]
+    assert json.loads(spent)["cost"] is None
+    (warning, price, _) = await told("m-nobody-knows", limits='{"cost": 0.75}')
+    assert json.loads(price) == [None, 0.75]
+    assert warning.startswith("Nobody has written down what m-nobody-knows costs, so the limit of $0.75")
+    (capped, price, _) = await told("gpt-6-luna", limits='{"cost": 5000}')
+    assert json.loads(price) == [0.5, 100.0]
+    assert capped == "The limit cost is $100.00, not $5,000.00: more this worker does not allow."
 
 
 def test_people_see_their_own_spending_and_set_their_own_budget_alone(ann: Someone, bob: Someone) -> None:
