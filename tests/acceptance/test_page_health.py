@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from tests.acceptance.browser import WAIT, World, ask, badge
-
-SHOTS = os.environ.get("PYTHONIC_TEST_SHOTS")
-
-
-async def shot(page: Page, name: str) -> None:
-    """A picture for whoever wants to look, in the folder that they name."""
-    if SHOTS:
-        await page.wait_for_timeout(500)
-        await page.screenshot(path=f"{SHOTS}/{name}.png", full_page=True)
 
 
 async def test_a_budget_is_set_holds_the_next_task_and_lets_it_go_when_it_is_raised(world: World) -> None:
@@ -37,7 +26,6 @@ async def test_a_budget_is_set_holds_the_next_task_and_lets_it_go_when_it_is_rai
     dialog = page.get_by_role("dialog")
     await expect(dialog.get_by_text("$0.0421", exact=True)).to_be_visible(timeout=WAIT)
     await expect(dialog.get_by_text("The cost of 1 reply is unknown")).to_be_visible()
-    await shot(page, "budget-none")
     money = dialog.get_by_role("spinbutton", name="US dollars")
     await money.fill("0.04")
     await dialog.get_by_role("button", name="Save").click()
@@ -46,7 +34,6 @@ async def test_a_budget_is_set_holds_the_next_task_and_lets_it_go_when_it_is_rai
     await expect(dialog.get_by_text("$0.0421 of $0.04")).to_be_visible()
     await dialog.get_by_text("Last days").click()
     await expect(dialog.get_by_role("cell", name="gpt-6-luna")).to_be_visible(timeout=WAIT)
-    await shot(page, "budget-spent")
     await page.keyboard.press("Escape")
 
     await ask(page, "Add three and four")
@@ -57,7 +44,6 @@ async def test_a_budget_is_set_holds_the_next_task_and_lets_it_go_when_it_is_rai
     await page.get_by_role("button", name="No internet").click(timeout=WAIT)
     await page.get_by_text("Limits for the next task").click()
     await expect(page.get_by_text("Today: $0.0421 of $0.04")).to_be_visible(timeout=WAIT)
-    await shot(page, "budget-held")
     await page.keyboard.press("Escape")
     await sidebar.get_by_role("button", name="Budget").click(timeout=WAIT)
     await money.fill("2.50")
@@ -98,7 +84,6 @@ async def test_a_task_that_no_worker_can_take_says_which_label_is_missing(world:
     await expect(dialog.get_by_text("office", exact=True)).to_be_visible()
     await expect(dialog.get_by_text("Needs a worker with the label gpu; none is online.")).to_be_visible()
     await expect(dialog.get_by_text("1 running · 1 queued")).to_be_visible()
-    await shot(page, "health-label")
     await world.worker.rpc(
         "worker_seen", {"worker": world.worker.worker, "facts": {"labels": ["gpu", "office"]}}
     )
@@ -108,12 +93,10 @@ async def test_a_task_that_no_worker_can_take_says_which_label_is_missing(world:
     await dialog.get_by_role("button", name="Look again").click()
     await expect(dialog.get_by_text("stopped just now")).to_be_visible(timeout=WAIT)
     await expect(dialog.get_by_text("No worker is online; it starts when one comes.")).to_be_visible()
-    await shot(page, "health-stopped")
     await page.keyboard.press("Escape")
     await page.goto(f"{world.address}/?thread={task['thread_id']}")
     await expect(page.get_by_text("Needs a worker with the label gpu; none is online.")).to_be_visible(
         timeout=WAIT
     )
-    await shot(page, "card-label")
     await world.worker.finish(claim, "Hello.", "unverified")
     await world.worker.rpc("cancel_task", {"task_id": task["id"]})
