@@ -9,7 +9,7 @@ from __future__ import annotations
 import streamlit as st
 
 from live.runtime import ROOT
-from pages import banner, budget, chat, health, rules, secrets, sidebar, sign_in, visit
+from pages import banner, budget, chat, health, rules, schedules, secrets, sidebar, sign_in, visit
 
 # A picture of our own: Streamlit would load an icon by name from another host.
 st.set_page_config(
@@ -24,7 +24,7 @@ def show() -> None:
         sign_in.show()
         return
     with visit.calmly():
-        for dialog in (secrets, rules, budget, health):  # one at most is open
+        for dialog in (secrets, schedules, rules, budget, health):  # one at most is open
             dialog.keep_open(visit.person())
         feed = visit.person().feed
         seen = feed.latest()  # before anything is read: the banner would miss a worker that comes meanwhile

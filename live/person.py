@@ -15,6 +15,7 @@ from live.health_desk import HealthDesk
 from live.realtime import keep_connected
 from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
 from live.rule_desk import RuleDesk
+from live.schedules import ScheduleDesk
 from live.secret_desk import SecretDesk
 from live.sessions import SessionBook, SessionEndedError
 from live.supabase_access import SupabaseAccess
@@ -42,6 +43,7 @@ class Person:
         self.secret_desk = SecretDesk(access, self.token)
         self.budget_desk = BudgetDesk(access, user_id, self.token)
         self.health_desk = HealthDesk(access, self.token)
+        self.schedule_desk = ScheduleDesk(access, self.token)
         self.rule_desk = RuleDesk(access, self.token, self.secret_desk)
         self._stale: set[int] = set()
         self._gaps: set[int] = set()

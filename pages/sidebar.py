@@ -11,7 +11,7 @@ from live.feed import STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
 from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short, way_to_the_queue
-from pages import access, budget, failures, health, model_settings, rules, secrets, visit
+from pages import access, budget, failures, health, model_settings, rules, schedules, secrets, visit, when
 from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
@@ -49,6 +49,8 @@ def _panel() -> None:
             health.show()
         if st.button("Budget", icon=":material/savings:", width="stretch", key="budget"):
             budget.show()
+        if st.button("Schedules", icon=":material/calendar_month:", width="stretch", key="schedules"):
+            schedules.show(person)
         if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):
             secrets.show(person)
         if st.button("Rules", icon=":material/bolt:", width="stretch", key="rules"):
@@ -64,6 +66,7 @@ def _go(thread_id: str | None) -> None:
     st.session_state.pop("assistant_chosen", None)
     st.session_state.pop("refusal", None)
     access.forget()
+    when.forget()
     st.session_state["gone"] = int(st.session_state.get("gone", 0)) + 1
     st.rerun()
 

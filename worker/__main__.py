@@ -25,12 +25,14 @@ from pythonic_assistant.adapters.egress.policy import Route, read_routes
 from pythonic_assistant.adapters.mail import Mailer, read_allowed, read_mail_server
 from pythonic_assistant.adapters.realtime_line import Subscription
 from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
+from pythonic_assistant.adapters.schedules.planning import plan_of
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_deliveries import SupabaseDeliveries
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_prices import SupabasePrices
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
+from pythonic_assistant.adapters.store.supabase_schedules import SupabaseSchedules
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
 from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.errors import (
@@ -58,6 +60,7 @@ from worker.pricing import Pricing
 from worker.publishing import publish
 from worker.reaching import SAID, Reached, Way, keep_hearing, reach
 from worker.runner import SpareRunner
+from worker.schedules import ScheduleClock
 from worker.sweeping import keep_sweeping
 from worker.webhook import WebhookSender
 
@@ -275,11 +278,11 @@ class Worker:
         )
         self.engine = engine
         deliverer = self._deliverer(client, secrets)
+        clock = ScheduleClock(SupabaseSchedules(client), plan_of)
+        hints = {"delivery": deliverer.wake, "schedules": clock.wake}
         try:
             async with asyncio.TaskGroup() as group:
-                hearing = keep_hearing(
-                    reached, self.config, engine, self._seen(), {"delivery": deliverer.wake}
-                )
+                hearing = keep_hearing(reached, self.config, engine, self._seen(), hints)
                 delivering = group.create_task(deliverer.serve(), name="deliveries")
                 beside = [
                     group.create_task(hearing, name="hints"),
@@ -287,6 +290,7 @@ class Worker:
                     group.create_task(publish(secrets, self.key), name="publish-key"),
                     group.create_task(keep_expiring(queue), name="expire-approvals"),
                     group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep"),
+                    group.create_task(clock.keep(), name="schedules"),
                 ]
                 await engine.serve()
                 deliverer.stop()

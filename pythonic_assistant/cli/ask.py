@@ -15,12 +15,14 @@ from uuid import uuid4
 from rich.console import Console
 from rich.markdown import Markdown
 
+from pythonic_assistant.adapters.schedules.wording import moment_in_words
 from pythonic_assistant.adapters.store.calls import call
 from pythonic_assistant.adapters.store.naming import BUCKET
 from pythonic_assistant.cli.account import SignedIn, account_of, sign_in
 from pythonic_assistant.cli.follow import follow
 from pythonic_assistant.cli.progress import Progress
 from pythonic_assistant.cli.safe import safe
+from pythonic_assistant.cli.when import read_moment
 from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.hosts import read_hosts
 from pythonic_assistant.domain.task import DEMO_MODEL
@@ -42,11 +44,13 @@ class Question:
     out: Path | None = None
     as_json: bool = False
     hosts: tuple[str, ...] = ()
+    at: str | None = None
 
 
 async def ask(settings: Settings, question: Question) -> int:
-    """Ask, follow, print; returns 0 when the task succeeded."""
+    """Ask, follow, print; returns 0 when the task succeeded. One for later is not followed."""
     hosts = read_hosts(question.hosts)
+    run_at = read_moment(question.at) if question.at is not None else None
     for path in question.files:
         _ensure_sendable(path)
     person = await sign_in(account_of(settings))
@@ -61,10 +65,16 @@ async def ask(settings: Settings, question: Question) -> int:
                 "model": question.model,
                 "dedupe_key": str(uuid4()),
                 "hosts": list(hosts),
+                "run_at": run_at.isoformat() if run_at else None,
             },
         ).execute(),
     )
     task_id = int(_row(reply.data)["id"])
+    if run_at is not None:
+        later = {"task_id": task_id, "state": _row(reply.data)["state"], "run_at": run_at.isoformat()}
+        told = f"Task {task_id} begins {moment_in_words(run_at)} ({run_at.tzname()})."
+        sys.stdout.write((json.dumps(later) if question.as_json else told) + "\n")
+        return 0
     progress = Progress(Console(stderr=True), quiet=question.as_json)
     progress.asked(task_id)
     task = await follow(person, task_id, progress.event, progress.unreachable)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pythonic_assistant import __version__
 from pythonic_assistant.cli.rules_arguments import add_rules, run_rules
+from pythonic_assistant.cli.schedule_arguments import add_schedules
 from pythonic_assistant.domain.errors import AssistantError
 from pythonic_assistant.settings import Settings, load_settings
 
@@ -42,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST",
         help="a host that its code may reach; again for another",
     )
+    ask.add_argument(
+        "--at",
+        metavar="WHEN",
+        help="begin then and do not wait for it, such as 'tomorrow 9:00' or 'in two hours'",
+    )
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     cancel = commands.add_parser("cancel", help="cancel a task")
@@ -69,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     spending.add_argument("--json", action="store_true", help="print JSON instead of text")
 
     add_rules(commands)
+    add_schedules(commands)
     commands.add_parser("doctor", help="look at each part, its version and its state")
     sandbox = commands.add_parser("sandbox", help="what generated code finds in its sandbox")
     parts = sandbox.add_subparsers(dest="part", required=True, metavar="packages")
@@ -115,6 +122,7 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
                     out=given.out,
                     as_json=given.json,
                     hosts=tuple(given.allow),
+                    at=given.at,
                 ),
             )
         case "secrets":
@@ -127,6 +135,10 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
             return await list_secrets(settings, as_json=given.json)
         case "rules":
             return await run_rules(given, settings)
+        case "schedules":
+            from pythonic_assistant.cli.schedules import schedules
+
+            return await schedules(settings, given)
         case "cancel":
             from pythonic_assistant.cli.ask import cancel
 
