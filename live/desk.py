@@ -124,7 +124,7 @@ class Desk:
         assistant_id: str | None = None,
         inputs: Sequence[Mapping[str, Any]] = (),
         kind: str = "task",
-        limits: Mapping[str, int] | None = None,
+        limits: Mapping[str, float] | None = None,
         run_at: datetime | None = None,
     ) -> TaskRow:
         """Ask a task, not to be begun before `run_at`; asked twice with the same key it is one task.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -128,6 +128,10 @@ class Feed:
     def can_run(self) -> bool:
         """Whether a worker that is online runs code at all."""
         return any(worker.sandbox != UNAVAILABLE for worker in self.workers)
+
+    def serves(self, labels: Collection[str]) -> bool:
+        """Whether a worker that is online may take a task with these labels."""
+        return any(set(labels) <= set(worker.labels) for worker in self.workers)
 
     def has_unsafe(self) -> bool:
         """Whether a worker that is online runs code without walls."""

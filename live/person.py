@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from live.approval_desk import ApprovalDesk, EffectRow
+from live.budget_desk import BudgetDesk
 from live.desk import Desk
 from live.feed import RULES, THREADS, ConnectionState, Feed, worker_list
+from live.health_desk import HealthDesk
 from live.realtime import keep_connected
 from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
 from live.rule_desk import RuleDesk
@@ -41,6 +43,8 @@ class Person:
         self._book = book
         self.desk = Desk(access, user_id, self.token)
         self.secret_desk = SecretDesk(access, self.token)
+        self.budget_desk = BudgetDesk(access, user_id, self.token)
+        self.health_desk = HealthDesk(access, self.token)
         self.schedule_desk = ScheduleDesk(access, self.token)
         self.rule_desk = RuleDesk(access, self.token, self.secret_desk)
         self.approval_desk = ApprovalDesk(access, self.token)

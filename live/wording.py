@@ -15,7 +15,7 @@ from pythonic_assistant.domain.visible import visible
 
 STATE_WORDS: Final = {
     "scheduled": "Scheduled",
-    "held": "Held: you have reached your limit of active tasks",
+    "held": "Held",
     "queued": "Queued",
     "running": "Running",
     "waiting": "Waits for you",
@@ -136,6 +136,24 @@ def walls(tier: str, limits: Mapping[str, float], hosts: Collection[str] | None)
     if hosts is not None and tier != UNSAFE:
         parts.append(reach(hosts))
     return " · ".join(parts)
+
+
+def dollars(amount: float) -> str:
+    """Money: "$5.00", "$0.0042"; more digits where it is less than a dollar, because tasks cost cents."""
+    if amount >= 1 or amount == 0:
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}" if amount >= 0.0001 else "less than $0.0001"
+
+
+def budget(amount: float) -> str:
+    """Money that may be spent: "$5.00", "$0.04"."""
+    return f"${amount:,.2f}"
+
+
+def no_worker_for(labels: Collection[str]) -> str:
+    """What keeps a task waiting whose labels no worker has that is online."""
+    word = "label" if len(labels) == 1 else "labels"
+    return f"Needs a worker with the {word} {', '.join(sorted(labels))}; none is online."
 
 
 def counted(count: int, word: str, plural: str = "") -> str:

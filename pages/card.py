@@ -15,8 +15,10 @@ from live.wording import (
     UNSAFE,
     as_written,
     counted,
+    dollars,
     duration,
     elapsed,
+    no_worker_for,
     plain,
     size,
     status_words,
@@ -174,6 +176,10 @@ def _waiting(person: Person, row: TaskRow) -> None:
         small("No worker is online. The task starts as soon as one is.")
     elif row.state == "queued" and person.feed.workers and not person.feed.can_run():
         small("No worker that is online can isolate code. The task starts as soon as one can.")
+    elif row.state == "queued" and person.feed.workers and not person.feed.serves(row.labels):
+        small(plain(no_worker_for(row.labels)))
+    elif row.state == "held" and row.held_because:
+        small(plain(row.held_because))
     elif row.state == "scheduled":
         when = until(row.run_at, datetime.now(UTC)) if row.run_at else "soon"
         if row.failures and row.error:
@@ -195,7 +201,10 @@ def _figures(row: TaskRow, story: Story) -> str:
         parts.append(counted(int(usage["turns"]), "model reply", "model replies"))
         parts.append(counted(tokens, "token"))
     if usage.get("cost") is not None:
-        parts.append(f"\\${float(usage['cost']):.4f}")
+        more = ", and replies of unknown cost" if usage.get("unpriced") else ""
+        parts.append(plain(dollars(float(usage["cost"]))) + more)
+    elif usage.get("turns"):
+        parts.append("cost unknown")
     if story.fixes:
         parts.append(counted(story.fixes, "fix", "fixes"))
     parts.append(f"attempt {row.attempt}, task {row.id}")

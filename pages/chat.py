@@ -268,7 +268,7 @@ async def _enqueue(
     thread_id: str | None,
     assistant_id: str,
     dedupe_key: str,
-    limits: Mapping[str, int],
+    limits: Mapping[str, float],
     run_at: datetime | None,
 ) -> TaskRow:
     inputs = await person.desk.upload_all(files)

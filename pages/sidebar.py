@@ -11,7 +11,19 @@ from live.feed import APPROVALS, STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
 from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short, way_to_the_queue
-from pages import access, failures, model_settings, rules, schedules, secrets, visit, waiting, when
+from pages import (
+    access,
+    budget,
+    failures,
+    health,
+    model_settings,
+    rules,
+    schedules,
+    secrets,
+    visit,
+    waiting,
+    when,
+)
 from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
@@ -47,6 +59,10 @@ def _panel() -> None:
         st.divider()
         _status(feed, seen)
         model_settings.show(person)
+        if st.button("Workers and tasks", icon=":material/monitor_heart:", width="stretch", key="health"):
+            health.show()
+        if st.button("Budget", icon=":material/savings:", width="stretch", key="budget"):
+            budget.show()
         if st.button("Schedules", icon=":material/calendar_month:", width="stretch", key="schedules"):
             schedules.show(person)
         if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):

@@ -80,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     for each in (listing, setting, removing):
         each.add_argument("--json", action="store_true", help="print JSON instead of text")
 
+    spending = commands.add_parser("spend", help="what your tasks cost, today and on the days before")
+    spending.add_argument("--json", action="store_true", help="print JSON instead of text")
+
     add_rules(commands)
     add_schedules(commands)
     commands.add_parser("doctor", help="look at each part, its version and its state")
@@ -171,6 +174,10 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
             from pythonic_assistant.cli.ask import cancel
 
             return await cancel(settings, given.task)
+        case "spend":
+            from pythonic_assistant.cli.spend import spend
+
+            return await spend(settings, as_json=given.json)
         case "doctor":
             from pythonic_assistant.cli.doctor import doctor
 
