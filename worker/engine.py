@@ -217,8 +217,10 @@ class Engine:
             )
         finally:
             del self._running[attempt.fence]
+            claimed_for = attempt.fence in self._leaving.left  # its slot was free in the turn that ended it
             self._leaving.gone(attempt.fence)
-            self._wake.set()
+            if not claimed_for or self._drain.is_set():
+                self._wake.set()
 
     async def _stop_when_drained(self) -> None:
         """Stop what runs, and drop what cannot end because the database does not answer."""
@@ -279,7 +281,8 @@ class Engine:
         """Say it when leases have ended.
 
         The runs go on: if nobody has taken their tasks, nothing is lost by a database that was away for a
-        minute. What they write is fenced, and nothing goes out before the database knows of it.
+        minute. What they write is fenced, and no request that may change something goes out before the
+        database knows of it.
         """
         silent = _now() - self._beaten
         if silent <= self._config.lease_seconds:

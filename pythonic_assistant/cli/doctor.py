@@ -138,7 +138,7 @@ async def _worker(settings: Settings) -> Finding:
         part="Worker",
         state="ok",
         detail=f"ready, sandbox {answer['sandbox']}, {len(answer['running'])} tasks running, {hints}; "
-        f"queue {answer['queue_note']}",
+        f"the queue is used {answer['queue_note']}",
     )
 
 

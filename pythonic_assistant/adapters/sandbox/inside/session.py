@@ -218,7 +218,9 @@ def settle(connection: socket.socket, streams: Sequence[int], others: Sequence[i
 def set_limits(limits: Mapping[str, int], data_bytes: int) -> None:
     """Set the resource limits that hold for each process; for `data_bytes` see `World`."""
     Path("/proc/self/oom_score_adj").write_text(_KILL_FIRST)
-    privileges.limit(resource.RLIMIT_CORE, 0)
+    # 0 forbids a file only: where core_pattern names a programme, the kernel hands it the memory of whatever
+    # crashes, unless the limit is 1, which allows no file either (fs/coredump.c, do_coredump).
+    privileges.limit(resource.RLIMIT_CORE, 1)
     # At the soft limit the code ends by SIGXCPU, which tells why; SIGKILL follows if it catches that.
     privileges.limit(resource.RLIMIT_CPU, limits["cpu_seconds"], above=2)
     privileges.limit(resource.RLIMIT_FSIZE, limits["disk_bytes"])

@@ -176,7 +176,7 @@ ATTACKS = (
     ),
     _attack(
         "leave a core",
-        "permitted(resource.setrlimit, resource.RLIMIT_CORE, (1, 1))\nreturn 1",
+        "permitted(resource.setrlimit, resource.RLIMIT_CORE, (2, 2))\nreturn 1",
         _HARM,
         "limits",
     ),
