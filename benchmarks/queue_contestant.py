@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
+from benchmarks.queue_sql import connect
 
 Handler = Callable[[], Awaitable[None]]
 """What a worker does for each task."""
@@ -23,6 +23,8 @@ class Contestant(ABC):
     """
 
     name: str
+    slow = 1
+    """Divides the number of tasks of a round, so that each takes about a second."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -31,7 +33,7 @@ class Contestant(ABC):
 
     async def open(self) -> None:
         """Connect."""
-        self.sql = await asyncpg.connect(self.url)
+        self.sql = await connect(self.url)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -54,7 +56,7 @@ class Contestant(ABC):
         """Be a worker with ten tasks at once, as the documentation recommends, until cancelled."""
 
     def rescue(self) -> None:
-        """Before `work`: be a worker that gives tasks of dead ones to others, where that is not the default."""
+        """Before `work`: be a worker that gives tasks of dead ones to others, where that is not usual."""
         return
 
     @abstractmethod

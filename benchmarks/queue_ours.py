@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from benchmarks.queue_contestant import CONCURRENCY, Contestant, Handler
+from benchmarks.queue_sql import connect
 from pythonic_assistant.adapters.store.postgres_listener import PostgresListener
 from pythonic_assistant.adapters.store.postgres_queue import PostgresQueue
 from pythonic_assistant.domain.budget import Usage
@@ -131,7 +130,7 @@ class Ours(Contestant):
     async def enqueue(self) -> None:
         if self._asking is None:
             (person,) = await self.people(1)
-            self._asking = await asyncpg.connect(self.url)
+            self._asking = await connect(self.url)
             claims = json.dumps({"sub": str(person), "role": "authenticated"})
             await self._asking.execute("select set_config('request.jwt.claims', $1, false)", claims)
             await self._asking.execute("set role authenticated")
@@ -160,8 +159,8 @@ class Ours(Contestant):
     async def history(self, count: int) -> None:
         await self.people(1000)
         await self.by_hand(
-            f"""insert into public.tasks (user_id, prompt, kind, state, attempt, started_at, finished_at, answer,
-                verdict)
+            f"""insert into public.tasks
+                (user_id, prompt, kind, state, attempt, started_at, finished_at, answer, verdict)
             select p.id, 'do nothing', 'task', 'succeeded', 1, now(), now(), 'done', 'unverified'
             from (select id, row_number() over () as n from public.profiles limit 1000) p,
                 generate_series(1, {count} / 1000)"""
@@ -172,9 +171,13 @@ class Ours(Contestant):
         await self.people(1000)
         state, later = ("queued", "now()") if due else ("scheduled", "now() + interval '1 day'")
         await self.by_hand(
-            f"""insert into public.tasks (user_id, prompt, kind, state, run_at)
-            select p.id, 'do nothing', 'task', '{state}', {later}
-            from (select id from public.profiles limit 1000) p, generate_series(1, {count} / 1000)"""
+            f"""with made as (
+                insert into public.threads (user_id, title)
+                select p.id, 'do nothing'
+                from (select id from public.profiles limit 1000) p, generate_series(1, {count} / 1000)
+                returning id, user_id)
+            insert into public.tasks (user_id, thread_id, prompt, kind, state, run_at)
+            select m.user_id, m.id, 'do nothing', 'task', '{state}', {later} from made m"""
         )
 
     async def clear(self) -> None:
@@ -200,5 +203,3 @@ class Ours(Contestant):
             return not kept and state == "running"
         finally:
             await other.close()
-
-

@@ -9,9 +9,8 @@ from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
-
 from benchmarks.queue_contestant import CONCURRENCY, Contestant, Handler
+from benchmarks.queue_sql import connect
 
 
 class Procrastinate(Contestant):
@@ -23,6 +22,7 @@ class Procrastinate(Contestant):
     """
 
     name = "procrastinate"
+    slow = 5
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -59,7 +59,7 @@ class Procrastinate(Contestant):
         if self._handler is not None:
             await self._handler()
 
-    async def _retry_stalled(self, context: Any, timestamp: int) -> None:
+    async def _retry_stalled(self, _context: Any, **_timestamp: int) -> None:
         for job in await self._app.job_manager.get_stalled_jobs():
             await self._app.job_manager.retry_job(job)
 
@@ -140,11 +140,11 @@ class PgQueuer(Contestant):
             await self._queries.enqueue(["nothing"] * most, [None] * most, [0] * most)
 
     async def work(self, handler: Handler) -> None:
-        connection = await asyncpg.connect(self.url)
+        connection = await connect(self.url)
         try:
             queue = self._package.PgQueuer.from_asyncpg_connection(connection)
 
-            async def handle(job: Any) -> None:
+            async def handle(_job: Any) -> None:
                 await handler()
 
             queue.entrypoint("nothing")(handle)
@@ -179,7 +179,8 @@ class PgQueuer(Contestant):
     async def backlog(self, count: int, *, due: bool) -> None:
         later = "now()" if due else "now() + interval '1 day'"
         await self.by_hand(
-            f"""insert into pgqueuer (priority, created, updated, heartbeat, execute_after, status, entrypoint)
+            f"""insert into pgqueuer
+                (priority, created, updated, heartbeat, execute_after, status, entrypoint)
             select 0, now(), now(), now(), {later}, 'queued', 'nothing' from generate_series(1, {count})"""
         )
 
@@ -198,6 +199,4 @@ class PgQueuer(Contestant):
         if second is None or second.id != first.id:
             raise RuntimeError("pgqueuer did not give the task to another worker.")
         await self.finish(first)
-        return bool(
-            await self.sql.fetchval("select exists (select from pgqueuer where id = $1)", first.id)
-        )
+        return bool(await self.sql.fetchval("select exists (select from pgqueuer where id = $1)", first.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker_process(name: str, url: str, mode: str) -> AsyncIterator[WorkerProcess]:
+async def worker_process(name: str, url: str, mode: str) -> AsyncGenerator[WorkerProcess]:
     """A worker that has connected and found nothing to do; killed at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.queue_worker", name, url, mode, stdout=asyncio.subprocess.PIPE

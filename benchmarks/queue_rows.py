@@ -1,4 +1,4 @@
-"""What `bench_queue` measures of each queue; rounds of the queues alternate, so that all see the same machine."""
+"""What `bench_queue` measures; rounds of the queues alternate, so that all see the same machine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from benchmarks.queue_contestant import Contestant
 from benchmarks.queue_processes import worker_process
+from benchmarks.queue_sql import connect
 
 Values = dict[str, list[float]]
 """By contestant."""
@@ -30,7 +29,9 @@ async def latencies(contestants: Sequence[Contestant], tasks: int) -> Values:
     """Milliseconds from before a task is asked to the first line of its handler, in another process."""
     found: Values = {one.name: [] for one in contestants}
     async with AsyncExitStack() as stack:
-        workers = [await stack.enter_async_context(worker_process(c.name, c.url, "tell")) for c in contestants]
+        workers = [
+            await stack.enter_async_context(worker_process(c.name, c.url, "tell")) for c in contestants
+        ]
         for number in range(tasks + 3):
             for contestant, worker in zip(contestants, workers, strict=True):
                 await asyncio.sleep(0.06)
@@ -47,7 +48,7 @@ async def throughput(contestants: Sequence[Contestant], tasks: int, rounds: int)
     found: Values = {one.name: [] for one in contestants}
     for number in range(rounds + 1):
         for contestant in contestants:
-            most = tasks if number else tasks // 4
+            most = (tasks if number else tasks // 4) // contestant.slow
             await contestant.fill(most)
             async with worker_process(contestant.name, contestant.url, "count") as worker:
                 told = await worker.says("tasks", 120)
@@ -96,7 +97,7 @@ async def claims_under_snapshot(contestants: Sequence[Contestant], tasks: int, r
     async with AsyncExitStack() as stack:
         for contestant in contestants:
             await contestant.clear()
-            connection: Any = await asyncpg.connect(contestant.url)
+            connection: Any = await connect(contestant.url)
             stack.push_async_callback(connection.close)
             await connection.execute("begin isolation level repeatable read; select count(*) from pg_class")
             await contestant.fill(tasks)
@@ -106,7 +107,7 @@ async def claims_under_snapshot(contestants: Sequence[Contestant], tasks: int, r
 
 
 async def restarts(contestants: Sequence[Contestant]) -> dict[str, float]:
-    """Seconds from the kill -9 of a worker to the start of its task elsewhere; infinite for not in a minute."""
+    """Seconds from the kill -9 of a worker to the start of its task elsewhere; infinite: not in a minute."""
 
     async def one(contestant: Contestant) -> float:
         async with worker_process(contestant.name, contestant.url, "hang") as first:
@@ -133,7 +134,9 @@ async def idle_statements(contestants: Sequence[Contestant], log: Path, seconds:
     async with AsyncExitStack() as stack:
         for one in contestants:
             before |= {row["pid"] for row in await one.sql.fetch("select pid from pg_stat_activity")}
-            await one.sql.execute(f"alter role postgres in database {_database(one)} set log_min_duration_statement = 0")
+            await one.sql.execute(
+                f"alter role postgres in database {_database(one)} set log_min_duration_statement = 0"
+            )
         for one in contestants:
             await stack.enter_async_context(worker_process(one.name, one.url, "tell"))
         await asyncio.sleep(12)  # what a worker does at its start is over
@@ -141,16 +144,21 @@ async def idle_statements(contestants: Sequence[Contestant], log: Path, seconds:
         await asyncio.sleep(seconds)
         for one in contestants:
             rows = await one.sql.fetch(
-                "select pid from pg_stat_activity where datname = current_database() and pid <> all($1::integer[])",
+                """select pid from pg_stat_activity
+                where datname = current_database() and pid <> all($1::integer[])""",
                 list(before),
             )
             mine[one.name] = {str(row["pid"]) for row in rows}
     for one in contestants:
-        await one.sql.execute(f"alter role postgres in database {_database(one)} reset log_min_duration_statement")
+        await one.sql.execute(
+            f"alter role postgres in database {_database(one)} reset log_min_duration_statement"
+        )
     with log.open("rb") as file:
         file.seek(start)
         said = file.read().decode("utf-8", "replace")
-    pids = re.findall(r"^\S+ \S+ \S+ \[(\d+)\] LOG:  duration: \S+ ms  (?:statement|execute)", said, re.MULTILINE)
+    pids = re.findall(
+        r"^\S+ \S+ \S+ \[(\d+)\] LOG:  duration: \S+ ms  (?:statement|execute)", said, re.MULTILINE
+    )
     return {one.name: sum(pid in mine[one.name] for pid in pids) / seconds for one in contestants}
 
 

@@ -1,4 +1,6 @@
-"""A worker process of `bench_queue`: `python -m benchmarks.queue_worker CONTESTANT URL tell|count|rescue|hang`.
+"""A worker process of `bench_queue`.
+
+`python -m benchmarks.queue_worker CONTESTANT URL MODE`, where MODE is one of
 
 tell   prints the time of the monotonic clock at which each task reached its handler
 count  prints {"first", "last", "tasks"} each time it has had nothing to do for a while
