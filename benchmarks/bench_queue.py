@@ -81,9 +81,10 @@ def beside(
     return found
 
 
-async def measure(contestants: Sequence[Contestant], log: Path, rows: Sequence[str]) -> list[Figure]:
-    """Return the figures of these rows."""
-    found: list[Figure] = []
+async def measure(
+    contestants: Sequence[Contestant], log: Path, rows: Sequence[str], found: list[Figure]
+) -> None:
+    """Add the figures of these rows, each as soon as it is known."""
     if "latency" in rows:
         times = await latencies(contestants, 80)
         for percent in (50, 95):
@@ -110,7 +111,6 @@ async def measure(contestants: Sequence[Contestant], log: Path, rows: Sequence[s
             found.append(
                 Figure(name=f"{contestant.name}: finish of a zombie refused", value=int(refused), unit="")
             )
-    return found
 
 
 def _claim_figures(by_shape: Mapping[str, Mapping[str, list[float]]]) -> list[Figure]:
@@ -136,7 +136,11 @@ async def main(rows: Sequence[str]) -> None:
     with running_supabase() as supabase:
         (log,) = supabase.state.rglob("postgres*.log")
         async with open_contestants(supabase) as contestants:
-            report("queue", await measure(contestants, log, rows or ROWS))
+            found: list[Figure] = []
+            try:
+                await measure(contestants, log, rows or ROWS, found)
+            finally:
+                report("queue", found)  # of a run that was interrupted, what there is
 
 
 if __name__ == "__main__":
