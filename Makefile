@@ -4,7 +4,7 @@ BOOTSTRAP := $(PYTHON) bootstrap.py
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean bench attack ordinary
+.PHONY: help run test check format lock clean bench bench-queue soak attack ordinary
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -28,6 +28,12 @@ bench: $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py
 
 bench-%: benchmarks/bench_%.py
 	@$(BOOTSTRAP) exec python -m benchmarks.bench_$*
+
+bench-queue: ## the queue beside procrastinate and pgqueuer, which are installed for it
+	@$(BOOTSTRAP) compare python -m benchmarks.bench_queue $(ROWS)
+
+soak: ## 20,000 short tasks through one worker: memory, bloat, dead rows
+	@$(BOOTSTRAP) exec python -m benchmarks.soak_queue $(TASKS)
 
 # Listed for `make help`; the rule above does the work.
 bench-sandbox: ## how quickly a sandbox is ready and runs

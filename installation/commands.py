@@ -85,10 +85,12 @@ COMMANDS: dict[str, list[list[str]]] = {
         [*COMPILE, "requirements-dev.in", "-o", "requirements-dev.lock"],
         [*PART, "requirements.in", "requirements-build.in", "-o", "requirements.lock"],
         [*PART, "requirements-node.in", "-o", "requirements-node.lock"],
+        [*PART, "requirements-bench.in", "-o", "requirements-bench.lock"],
     ],
 }
 USAGE = (
-    "Usage: bootstrap.py run | setup | check | test | format | lock [OPTIONS], or exec PROGRAMME [OPTIONS]"
+    "Usage: bootstrap.py run | setup | check | test | format | lock [OPTIONS], "
+    "or exec PROGRAMME [OPTIONS], or compare PROGRAMME [OPTIONS], which installs what benchmarks compare with"
 )
 
 
@@ -98,14 +100,14 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     if name == "run":
         commands = [["python", "main.py"]]
-    elif name == "exec" and rest:
+    elif name in ("exec", "compare") and rest:
         commands, rest = [rest], []
     elif name in COMMANDS:
         commands = COMMANDS[name]
     else:
         sys.stderr.write(USAGE + "\n")
         return 2
-    set_up(dev=name != "run")
+    set_up(dev=name != "run", peers=name == "compare")
     if name == "test":
         need_browser()
         want_bubblewrap()

@@ -155,7 +155,7 @@ def install_project(progress: Progress) -> None:
     write_stamp("project", digest("pyproject.toml"))
 
 
-def missing(dev: bool) -> list[tuple[str, Callable[[Progress], None]]]:
+def missing(dev: bool, peers: bool = False) -> list[tuple[str, Callable[[Progress], None]]]:
     """What is still to be done, in order: pairs of a text and a function that does it."""
     stamp = read_stamp()
     lock = "requirements-dev.lock" if dev else "requirements.lock"
@@ -171,16 +171,23 @@ def missing(dev: bool) -> list[tuple[str, Callable[[Progress], None]]]:
         steps.append(("Installing Node.js packages", lambda progress: install_node_packages(dev, progress)))
     if stamp.get("project") != digest("pyproject.toml"):
         steps.append(("Installing the project itself", install_project))
+    bench = "requirements-bench.lock"
+    if peers and stamp.get(bench) != digest(bench):
+        steps.append(("Installing what is compared with", lambda progress: install_lock(bench, progress)))
     return steps
 
 
-def set_up(dev: bool) -> None:
+def set_up(dev: bool, peers: bool = False) -> None:
     """Bring `.venv` and `node_modules` to what the locks name.
+
+    Args:
+        dev: with what tests and checks need.
+        peers: with the packages that benchmarks compare with.
 
     Raises:
         SetupError: that failed; the message says what to do.
     """
-    if not missing(dev):
+    if not missing(dev, peers):
         return
     # This very file is locked: no other has to be made for it, and the kernel lets go however it ends.
     with open(__file__, "rb") as lock:
@@ -189,7 +196,7 @@ def set_up(dev: bool) -> None:
         except BlockingIOError:
             sys.stderr.write("Another set-up is at work in this folder; waiting for its end.\n")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        steps = missing(dev)
+        steps = missing(dev, peers)
         if not steps:
             return
         if not os.access(ROOT, os.W_OK):

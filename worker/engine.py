@@ -67,6 +67,7 @@ class Engine:
         self._attempt_of = attempt_of
         self._facts = facts
         self._running: dict[Fence, Attempt] = {}
+        self._at_work: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._drain = asyncio.Event()
         self._beat_now = asyncio.Event()
@@ -191,7 +192,9 @@ class Engine:
             if self._drain.is_set():
                 attempt.stop("drain")
             log.info("task claimed", extra={"action": "claimed", "task_id": task.id, "attempt": task.attempt})
-            attempts.create_task(self._work(attempt), name=f"attempt-{task.id}-{task.attempt}")
+            working = attempts.create_task(self._work(attempt), name=f"attempt-{task.id}-{task.attempt}")
+            self._at_work.add(working)
+            working.add_done_callback(self._at_work.discard)
         for fence, problem in claim.unreadable:
             log.error(
                 "task not readable", extra={"action": "refused", "task_id": fence.task_id, "reason": problem}
@@ -205,24 +208,20 @@ class Engine:
     async def _work(self, attempt: Attempt) -> None:
         began = _now()
         try:
-            async with asyncio.TaskGroup() as watched:
-                working = watched.create_task(attempt.work())
-                watched.create_task(self._drop_when_drained(working))
-        except* Exception as broken:
+            await attempt.work()
+        except Exception as broken:
             # A fault of ours must not take the other tasks of this worker with it.
             log.exception(
                 "attempt broke",
-                exc_info=broken,
                 extra={
                     "action": "attempt_broke",
                     "task_id": attempt.task.id,
                     "attempt": attempt.task.attempt,
                 },
             )
-            cause = broken.exceptions[0]
             self._leaving.fail(
                 attempt.fence,
-                f"The worker made a mistake ({type(cause).__name__}). Its log has the details.",
+                f"The worker made a mistake ({type(broken).__name__}). Its log has the details.",
             )
         finally:
             self._metrics.ran(_now() - began)
@@ -233,20 +232,16 @@ class Engine:
                 self._wake.set()
 
     async def _stop_when_drained(self) -> None:
+        """Stop what runs, and drop what cannot end because the database does not answer."""
         await self._drain.wait()
         for attempt in self._running.values():
             attempt.stop("drain")
-
-    async def _drop_when_drained(self, working: asyncio.Task[None]) -> None:
-        """Bound the wait for an attempt that cannot end because the database does not answer."""
-        draining = asyncio.create_task(self._drain.wait(), name="drain-watch")
-        try:
-            await asyncio.wait({working, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                await asyncio.wait({working}, timeout=self._config.drain_seconds + GRACE_SECONDS)
-                working.cancel()
-        finally:
-            draining.cancel()
+        await asyncio.sleep(self._config.drain_seconds + GRACE_SECONDS)
+        while True:
+            for working in self._at_work:
+                if not working.cancelling():  # once: cleaning up must not be cut off
+                    working.cancel()
+            await asyncio.sleep(GRACE_SECONDS)  # a claim may have been on its way
 
     def _news(self) -> Facts | None:
         """What to tell of this worker with the next call, when it is time to."""

@@ -243,7 +243,15 @@ def test_the_locks_agree_and_name_no_addresses() -> None:
 
     for lock in ("requirements.lock", "requirements-node.lock"):
         assert pins(lock) <= pins("requirements-dev.lock"), f"{lock} differs: run `make lock`"
-    for lock in ("requirements.lock", "requirements-node.lock", "requirements-dev.lock"):
+    ours = {pin.partition("==")[0] for pin in pins("requirements-dev.lock")}
+    shared = {pin for pin in pins("requirements-bench.lock") if pin.partition("==")[0] in ours}
+    assert shared <= pins("requirements-dev.lock"), "benchmarks would bring other versions: run `make lock`"
+    for lock in (
+        "requirements.lock",
+        "requirements-node.lock",
+        "requirements-bench.lock",
+        "requirements-dev.lock",
+    ):
         text = (PROJECT / lock).read_text(encoding="utf-8")
         assert "://" not in text
         assert text.count("--hash=sha256:") >= len(pins(lock)) > 0
