@@ -170,6 +170,11 @@ class Person:
         else:
             self._forget_lists(thread_id)
 
+    def heard_tasks(self, payload: Mapping[str, Any]) -> None:
+        """The states of several tasks have changed together."""
+        for task in cast("list[Mapping[str, Any]]", payload["tasks"]):
+            self.heard_task(task)
+
     def heard_events(self, payload: Mapping[str, Any]) -> None:
         """Events of a task were stored."""
         task_id, attempt = int(payload["task_id"]), int(payload["attempt"])

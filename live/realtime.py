@@ -15,6 +15,8 @@ class Hearer(Protocol):
 
     def heard_task(self, payload: Mapping[str, Any]) -> None: ...
 
+    def heard_tasks(self, payload: Mapping[str, Any]) -> None: ...
+
     def heard_events(self, payload: Mapping[str, Any]) -> None: ...
 
     def heard_presence(self, state: Mapping[str, Any]) -> None: ...
@@ -38,7 +40,11 @@ async def keep_connected(
         subscriptions=(
             Subscription(
                 topic=f"user:{user_id}",
-                on_broadcast={"task": hearer.heard_task, "events": hearer.heard_events},
+                on_broadcast={
+                    "task": hearer.heard_task,
+                    "tasks": hearer.heard_tasks,
+                    "events": hearer.heard_events,
+                },
             ),
             Subscription(topic="workers", on_presence=hearer.heard_presence),
         ),

@@ -34,12 +34,19 @@ async def follow(
         if payload.get("task_id") == task_id:
             news.set()
 
+    def heard_several(payload: Mapping[str, Any]) -> None:
+        for task in payload["tasks"]:
+            heard(task)
+
     line = RealtimeLine(
         url=person.url,
         key=person.publishable_key,
         token=person.token,
         subscriptions=(
-            Subscription(topic=f"user:{person.user_id}", on_broadcast={"task": heard, "events": heard}),
+            Subscription(
+                topic=f"user:{person.user_id}",
+                on_broadcast={"task": heard, "tasks": heard_several, "events": heard},
+            ),
         ),
         on_up=news.set,
         on_down=news.set,
