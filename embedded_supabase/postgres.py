@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from embedded_supabase import children, sql
 from embedded_supabase.cluster import SUPERUSER, Cluster, clear_leftovers, create, explain
@@ -72,7 +73,7 @@ class Postgres:
     @property
     def url(self) -> str:
         """A connection string for this machine's owner."""
-        return f"postgresql://{SUPERUSER}@/postgres?host={self.cluster.sockets}"
+        return f"postgresql://{SUPERUSER}@/postgres?host={quote(str(self.cluster.sockets))}"
 
     @property
     def pid(self) -> int | None:

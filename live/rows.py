@@ -143,7 +143,8 @@ class AssistantRow:
 class Worker:
     """A worker that is online, as it says itself. `model` is None when none is configured.
 
-    `sandbox` is the tier, and `sandbox_note` what there is to know about it, in sentences for people.
+    `sandbox` is the tier, and `sandbox_note` what there is to know about it, in sentences for people. `queue`
+    is the way to the queue: direct, pooler or api; empty when it is not known.
     """
 
     id: str
@@ -153,6 +154,8 @@ class Worker:
     model: str | None
     sandbox: str
     sandbox_note: str = ""
+    labels: tuple[str, ...] = ()
+    queue: str = ""
 
 
 def task_row(row: Json) -> TaskRow:
@@ -261,6 +264,8 @@ def worker_of(meta: Json) -> Worker | None:
         model=str(model) if model else None,
         sandbox=str(meta.get("sandbox") or "?"),
         sandbox_note=str(meta.get("sandbox_note") or ""),
+        labels=texts(meta.get("labels")),
+        queue=str(meta.get("queue") or ""),
     )
 
 

@@ -105,6 +105,18 @@ def isolation(tier: str) -> str:
     return ISOLATION_WORDS.get(tier, f"Sandbox: {plain(tier or '?')}")
 
 
+WAY_WORDS: Final = {
+    "direct": "Woken by the database at once",
+    "pooler": "On the database through a pooler: looks for tasks every few seconds",
+    "api": "Over the API: woken by Realtime",
+}
+
+
+def way_to_the_queue(way: str) -> str:
+    """How a worker learns of tasks, from the name of its way to the queue."""
+    return WAY_WORDS.get(way, f"Queue: {plain(way)}")
+
+
 def walls(tier: str, limits: Mapping[str, float], hosts: Collection[str] | None) -> str:
     """The sandbox of a run in a line: "Isolated by Linux namespaces · 1 GiB memory · … · no internet".
 

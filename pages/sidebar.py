@@ -10,7 +10,7 @@ from live import front
 from live.feed import STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
-from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short
+from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short, way_to_the_queue
 from pages import access, model_settings, secrets, visit
 from pages.text import said_with_details, small
 
@@ -190,9 +190,14 @@ def _worker_line(worker: Worker) -> str:
     return (
         f"**{plain(worker.host)}**  \n"
         f":gray[Model: {model}]  \n"
-        f":gray[{counted(worker.slots, 'slot')}]  \n"
+        f":gray[{counted(worker.slots, 'slot')}{_labels(worker)}]  \n"
+        + (f":gray[{way_to_the_queue(worker.queue)}]  \n" if worker.queue else "")
         + (f":red[{isolation(worker.sandbox)}]" if bad else f":gray[{isolation(worker.sandbox)}]")
     )
+
+
+def _labels(worker: Worker) -> str:
+    return f", labels {plain(', '.join(worker.labels))}" if worker.labels else ""
 
 
 def _account() -> None:

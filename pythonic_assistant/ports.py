@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.conversation import Item, Reply
+from pythonic_assistant.domain.ending import Ending
 from pythonic_assistant.domain.event import Purpose
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile, InputFile
@@ -21,7 +22,6 @@ from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.domain.tool import ToolSpec
 from pythonic_assistant.domain.variable import SavedVariable, UnsavedVariable
-from pythonic_assistant.domain.verdict import Evidence, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,49 +307,86 @@ class Claim:
 
 LeaseStatus = Literal["ok", "cancel", "lost"]
 
+Facts = Mapping[str, Any]
+"""What a worker tells of itself: the columns of `workers` by name, and `stopped` when it ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycle:
+    """What came of ending attempts and claiming in one go.
+
+    Attributes:
+        kept: for each attempt that ended, whether its ending counts; False when its lease was lost.
+    """
+
+    kept: Mapping[Fence, bool]
+    claim: Claim
+
+
+class Endings(Protocol):
+    """Where attempts end."""
+
+    async def end(self, ending: Ending) -> bool:
+        """Write how an attempt ended; the same ending twice is written once.
+
+        False when the lease is lost: then the result must be dropped.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+            InvalidInputError: the database refuses what the ending holds.
+        """
+        ...
+
 
 class TaskQueue(Protocol):
-    """Leases on tasks. Every method raises `StoreUnavailableError` when the database does not answer."""
+    """Leases on tasks. Every method raises `StoreUnavailableError` when the database does not answer.
 
-    async def claim(self, most: int, held: Sequence[Fence]) -> Claim:
-        """Claim up to `most` tasks; tasks whose lease has ended are taken back first, those in `held` not."""
+    `seen` is what others shall know of this worker; None tells nothing new.
+    """
+
+    @property
+    def tells_along(self) -> bool:
+        """Whether `seen` costs no call of its own."""
+        ...
+
+    async def cycle(
+        self, ended: Sequence[Ending], most: int, held: Sequence[Fence], seen: Facts | None = None
+    ) -> Cycle:
+        """End attempts and claim up to `most` tasks, in one transaction.
+
+        Tasks whose lease has ended are taken back first, those in `held` not.
+
+        Raises:
+            InvalidInputError: the database refuses what an ending holds; then nothing was changed.
+        """
         ...
 
     async def recover(self) -> int:
         """Take back what a former process of this worker held; returns how many tasks."""
         ...
 
-    async def heartbeat(self, held: Sequence[Fence]) -> Mapping[Fence, LeaseStatus]:
+    async def heartbeat(
+        self, held: Sequence[Fence], seen: Facts | None = None
+    ) -> Mapping[Fence, LeaseStatus]:
         """Renew leases."""
         ...
 
-    async def release(self, fence: Fence) -> bool:
-        """Give an unfinished task back at once, without a failure; False when the lease is lost."""
-        ...
-
-    async def confirm_cancel(self, fence: Fence) -> bool:
-        """Say that a task that was to be cancelled has been stopped; False when the lease is lost."""
+    async def seen(self, facts: Facts) -> None:
+        """Tell what others shall know of this worker, by itself."""
         ...
 
 
 class RunJournal(Protocol):
-    """Where a run's facts are written. Every method raises `StoreUnavailableError` as above.
-
-    Each returns False when the lease is lost: then the result must be dropped.
-    """
+    """Where a run's facts are written."""
 
     async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
-        """Store events `{"seq", "kind", "step_id", "at", "data"}`; the same seq twice is stored once."""
-        ...
+        """Store events `{"seq", "kind", "step_id", "at", "data"}`; the same seq twice is stored once.
 
-    async def finish(self, fence: Fence, *, answer: str, verdict: Verdict, usage: Usage) -> bool:
-        """End a task with its answer."""
-        ...
+        Returns False when the lease is lost.
 
-    async def fail(
-        self, fence: Fence, *, error: str, retryable: bool, evidence: Sequence[Evidence], usage: Usage
-    ) -> bool:
-        """End an attempt without an answer."""
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
         ...
 
 

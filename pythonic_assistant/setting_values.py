@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 from pythonic_assistant.domain.errors import ConfigurationError
 
 _Choice = TypeVar("_Choice", bound=str)
-_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,49}")
+_MOST_LABELS: Final = 8
+"""As many as the table of workers takes, and as many as a task can ask for."""
 
 
 class Secret:
@@ -128,8 +130,12 @@ def labels(given: Mapping[str, str]) -> tuple[str, ...]:
         if not _LABEL.fullmatch(label):
             raise ConfigurationError(
                 f"PYTHONIC_LABELS is {value!r}: write names of small letters, digits, '_', '.' and '-' with "
-                "commas between them, such as gpu,berlin."
+                "commas between them, such as gpu,berlin; at most 50 characters each."
             )
+    if len(found) > _MOST_LABELS:
+        raise ConfigurationError(
+            f"PYTHONIC_LABELS holds {len(found)} names: write at most {_MOST_LABELS} of them."
+        )
     return found
 
 

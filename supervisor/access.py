@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,13 +33,14 @@ def of_settings(settings: Settings) -> Access | None:
 
 
 def announced(words: Mapping[str, Any]) -> Access:
-    """Access to the embedded Supabase, as it announces itself: its address, and the file with its keys.
+    """Access to the embedded Supabase, as it announces itself: its addresses, and the file with its keys.
 
     Raises:
         PermanentError: the announcement or the file lacks something.
     """
     try:
-        return _access(Path(words["keys_file"]), str(words["url"]))
+        access = _access(Path(words["keys_file"]), str(words["url"]))
+        return replace(access, database_url=str(words["database_url"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PermanentError(
             f"The database announced itself, but its keys cannot be read ({error})."

@@ -9,23 +9,22 @@ import platform
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from hypercorn.asyncio import serve as serve_http  # pyright: ignore[reportUnknownVariableType]  its WSGI half is untyped
 from hypercorn.config import Config
-from supabase import AsyncClientOptions, acreate_client
+from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.egress.broker import EgressBroker
 from pythonic_assistant.adapters.egress.policy import Route, read_routes
-from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
+from pythonic_assistant.adapters.realtime_line import Subscription
 from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
-from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
@@ -36,6 +35,7 @@ from pythonic_assistant.domain.errors import (
     SandboxUnavailableError,
 )
 from pythonic_assistant.domain.task import ClaimedTask
+from pythonic_assistant.ports import Endings, Facts
 from pythonic_assistant.settings import Settings, load_settings
 from pythonic_assistant.wire import ModelConfig
 from worker.access import Means
@@ -47,6 +47,7 @@ from worker.identity import identity
 from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
 from worker.publishing import publish
+from worker.reaching import SAID, Reached, Way, keep_hearing, reach
 from worker.runner import SpareRunner
 from worker.sweeping import keep_sweeping
 
@@ -81,6 +82,7 @@ def config_of(settings: Settings) -> WorkerConfig:
         model=model,
         slots=settings.slots,
         labels=settings.labels,
+        database_url=settings.supabase_db_url.reveal() if settings.supabase_db_url else None,
         sandbox=settings.sandbox,
         limits=settings.limits,
         packages=settings.home / "packages",
@@ -106,6 +108,8 @@ class Worker:
         self.routes = routes
         self.started_at = datetime.now(UTC)
         self.engine: Engine | None = None
+        self.way: Way | None = None
+        self.problem = ""
         self.sandbox_tier = "starting"
         self.sandbox_problem = "The sandbox is starting."
         self.sandbox_note = ""
@@ -114,6 +118,8 @@ class Worker:
         """How the worker is, now."""
         return Readiness(
             engine=self.engine,
+            way=self.way,
+            problem=self.problem,
             sandbox=self.sandbox_tier,
             sandbox_problem=self.sandbox_problem,
             sandbox_note=self.sandbox_note,
@@ -129,9 +135,20 @@ class Worker:
             "slots": self.config.slots,
             "labels": list(self.config.labels),
             "model": self.config.model.model if self.config.model else None,
+            "queue": self.way,
             "sandbox": self.sandbox_tier,
             "sandbox_note": self.sandbox_note or self.sandbox_problem,
             "started_at": self.started_at.isoformat(),
+        }
+
+    def facts(self, way: Way) -> Facts:
+        """The same for the table of workers, and how many tasks run."""
+        present = self.presence()
+        names = ("host", "version", "slots", "labels", "model", "sandbox", "started_at")
+        return {name: present[name] for name in names} | {
+            # Who has no sign of life on PostgreSQL must not be missed there.
+            "adapter": "direct" if way == "direct" else "api",
+            "running": len(self.engine.running) if self.engine else 0,
         }
 
     def _seen(self) -> Subscription:
@@ -187,19 +204,22 @@ class Worker:
             self.config.supabase_key,
             AsyncClientOptions(auto_refresh_token=False, persist_session=False),
         )
-        queue = SupabaseQueue(
-            client, worker=self.id, lease_seconds=self.config.lease_seconds, queue=self.config.queue
-        )
+        reached = await self._reached(client, stopped)
+        if reached is None:
+            return
+        self.way = reached.way
+        queue = reached.queue
+        log.info("queue reached", extra={"action": "reached", "way": reached.way, "note": SAID[reached.way]})
         files = SupabaseFiles(client)
         secrets = SupabaseSecrets(client)
         means = Means(store=secrets, key=self.key, broker=broker)
         records = SupabaseRecords(client)
 
-        def attempt_of(task: ClaimedTask) -> Attempt:
+        def attempt_of(task: ClaimedTask, endings: Endings) -> Attempt:
             return Attempt(
                 task,
                 config=self.config,
-                queue=queue,
+                queue=endings,
                 journal=queue,
                 files=files,
                 runners=runners,
@@ -209,42 +229,48 @@ class Worker:
                 records=records,
             )
 
-        engine = Engine(config=self.config, queue=queue, journal=queue, attempt_of=attempt_of)
-        self.engine = engine
-        line = RealtimeLine(
-            url=self.config.supabase_url,
-            key=self.config.supabase_key,
-            subscriptions=(
-                Subscription(topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel}),
-                self._seen(),
-            ),
-            on_up=_set_realtime(engine, up=True),
-            on_down=_set_realtime(engine, up=False),
+        engine = Engine(
+            config=self.config,
+            queue=queue,
+            store=queue,
+            attempt_of=attempt_of,
+            facts=lambda: self.facts(reached.way),
         )
+        self.engine = engine
+        try:
+            async with asyncio.TaskGroup() as group:
+                hearing = keep_hearing(reached, self.config, engine, self._seen())
+                beside = [
+                    group.create_task(hearing, name="hints"),
+                    group.create_task(_drain_when(stopped, engine), name="drain"),
+                    group.create_task(publish(secrets, self.key), name="publish-key"),
+                    group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep"),
+                ]
+                await engine.serve()
+                for task in beside:
+                    task.cancel()
+        finally:
+            await queue.close()
+
+    def _tell(self, problem: str) -> None:
+        self.problem = problem
+
+    async def _reached(self, client: AsyncClient, stopped: asyncio.Event) -> Reached | None:
+        """The queue; None when the worker is stopped before its database answers."""
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(line.keep(), name="realtime")
-            draining = group.create_task(_drain_when(stopped, engine), name="drain")
-            publishing = group.create_task(publish(secrets, self.key), name="publish-key")
-            sweeping = group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep")
-            await engine.serve()
-            sweeping.cancel()
-            keeping.cancel()
-            publishing.cancel()
-            draining.cancel()
+            reaching = group.create_task(
+                reach(self.config, client, self.id, self.facts, self._tell), name="reach"
+            )
+            stopping = group.create_task(stopped.wait(), name="stop")
+            await asyncio.wait({reaching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            reaching.cancel()  # changes nothing when it is done
+            stopping.cancel()
+        return None if reaching.cancelled() else reaching.result()
 
 
 def _empty_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
-
-
-def _set_realtime(engine: Engine, *, up: bool) -> Callable[[], None]:
-    def changed() -> None:
-        engine.condition.realtime = up
-        if up:
-            engine.wake()  # hints that were lost meanwhile
-
-    return changed
 
 
 async def _drain_when(stopped: asyncio.Event, engine: Engine) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from quart import Quart, request
 
 from worker.engine import Engine
+from worker.reaching import SAID, Way
 
 UNAVAILABLE = "unavailable"
 """In place of a tier, when no code can be isolated."""
@@ -20,10 +21,14 @@ class Readiness:
     """What has to be there before tasks can run; `sandbox_problem` is empty when code can be isolated.
 
     Attributes:
+        way: how the queue is reached, once it is.
+        problem: why it is not reached yet; empty when there is nothing to say.
         sandbox_note: why this tier and not another; empty when there is nothing to say.
     """
 
     engine: Engine | None
+    way: Way | None
+    problem: str
     sandbox: str
     sandbox_problem: str
     sandbox_note: str
@@ -58,10 +63,15 @@ def create_app(look: Callable[[], Readiness]) -> Quart:
         problems: list[str] = []
         if state.engine is None:
             if state.sandbox != UNAVAILABLE:
-                problems.append("The worker is starting.")
+                problems.append(state.problem or "The worker is starting.")
         else:
             if not state.engine.condition.database:
                 problems.append("Supabase does not answer.")
+            if silent := state.engine.condition.cut_off_seconds:
+                problems.append(
+                    f"No heartbeat has been answered for {silent:.0f} seconds: the leases have ended, and "
+                    "other workers may take the tasks."
+                )
             if state.engine.condition.draining:
                 problems.append("The worker is stopping.")
         if state.sandbox_problem:
@@ -70,6 +80,8 @@ def create_app(look: Callable[[], Readiness]) -> Quart:
             "ready": not problems,
             "problems": problems,
             "model": state.model,
+            "queue": state.way,
+            "queue_note": SAID[state.way] if state.way else "",
             "sandbox": state.sandbox,
             "sandbox_note": state.sandbox_note,
         }

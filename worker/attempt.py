@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, assert_never
 
 from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.domain.ending import Cancelled, Ending, Failed, Finished, Released, Waiting
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, StoreUnavailableError
 from pythonic_assistant.domain.event import (
     ArtifactSaved,
@@ -18,10 +19,11 @@ from pythonic_assistant.domain.event import (
     Noted,
     RunFailed,
     RunSucceeded,
+    RunWaiting,
     VariableSaved,
 )
 from pythonic_assistant.domain.task import DEMO_MODEL, ClaimedTask, RunRequest
-from pythonic_assistant.ports import Fence, FileStore, RunJournal, TaskQueue
+from pythonic_assistant.ports import Endings, Fence, FileStore, RunJournal
 from pythonic_assistant.wire import ModelConfig, RunOrder, TimedEvent, ToolAsked
 from worker.access import Means, TaskAccess
 from worker.bounds import bounds_of
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 
 Stop = Literal["cancel", "lost", "drain"]
 Result = TypeVar("Result")
+RunEnded = RunSucceeded | RunFailed | RunWaiting
 
 OVERTIME_SECONDS = 60.0
 """How much longer than its budget a runner may take before it is taken for hung."""
@@ -46,6 +49,7 @@ class Attempt:
     """Works on one claimed task; `stop` ends it from outside.
 
     Args:
+        queue: where the attempt ends.
         sandbox_socket: where the worker's zygote listens.
         folder: of this worker's runs; each attempt has its own in it while it lasts.
         means: for access to hosts and secrets.
@@ -57,7 +61,7 @@ class Attempt:
         task: ClaimedTask,
         *,
         config: WorkerConfig,
-        queue: TaskQueue,
+        queue: Endings,
         journal: RunJournal,
         files: FileStore,
         runners: SpareRunner,
@@ -88,7 +92,7 @@ class Attempt:
             self._stop.set_result(reason)
 
     async def work(self) -> None:
-        """Run the task to one of its ends: finished, failed, cancelled, given back, or lost."""
+        """Run the task to one of its ends: finished, failed, waiting, cancelled, given back, or lost."""
         relaying = asyncio.create_task(self._relay.run(), name=f"relay-{self.task.id}")
         working = asyncio.create_task(self._run(), name=f"run-{self.task.id}")
         losing = asyncio.create_task(self._relay.lost.wait(), name=f"lost-{self.task.id}")
@@ -108,7 +112,7 @@ class Attempt:
             await _cancelled(relaying)
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    async def _run(self) -> RunSucceeded | RunFailed:
+    async def _run(self) -> RunEnded:
         """Let a runner work; returns its last event, or one that says why there is none."""
         try:
             return await self._run_with_access()
@@ -119,7 +123,7 @@ class Attempt:
         finally:
             await self._access.close()
 
-    async def _run_with_access(self) -> RunSucceeded | RunFailed:
+    async def _run_with_access(self) -> RunEnded:
         tools = TaskTools(self.task, self._records)
         request = await self._request(tools)
         runner = await self._runners.take()
@@ -142,8 +146,8 @@ class Attempt:
             self._relay.put(self._ending)
         return ending
 
-    async def _follow(self, runner: Runner, order: RunOrder, tools: TaskTools) -> RunSucceeded | RunFailed:
-        ending: RunSucceeded | RunFailed | None = None
+    async def _follow(self, runner: Runner, order: RunOrder, tools: TaskTools) -> RunEnded:
+        ending: RunEnded | None = None
         answering = Answering(tools, runner.answer)
         try:
             await runner.give(order)
@@ -152,7 +156,7 @@ class Attempt:
                     answering.ask(line)
                 elif isinstance(line.event, ArtifactSaved | VariableSaved):
                     self._left.append((line, line.event))
-                elif isinstance(line.event, RunSucceeded | RunFailed):
+                elif isinstance(line.event, RunSucceeded | RunFailed | RunWaiting):
                     self._ending, ending = line, line.event
                     break
                 else:
@@ -256,41 +260,47 @@ class Attempt:
             code_format=configured.code_format,
         )
 
-    async def _end(self, ending: RunSucceeded | RunFailed) -> None:
+    async def _end(self, ended: RunEnded) -> None:
         await self._relay.drained()
         if self._relay.lost.is_set():
             self._note("lease lost, result dropped", "lease_lost")
             return
-        ending = with_refusals(without_secrets(ending, self._access.redactor), self._relay.refused)
-        if isinstance(ending, RunSucceeded):
-            try:
-                kept = await self._finish(ending)
-            except InvalidInputError as error:
-                ending = RunFailed(
-                    error=f"The answer could not be stored: {error}", retryable=False, usage=ending.usage
+        ended = with_refusals(without_secrets(ended, self._access.redactor), self._relay.refused)
+        try:
+            kept = await self._persist(lambda: self._queue.end(self._ending_of(ended)))
+        except InvalidInputError as error:
+            if not isinstance(ended, RunSucceeded):
+                raise
+            refused = RunFailed(
+                error=f"The answer could not be stored: {error}", retryable=False, usage=ended.usage
+            )
+            kept = await self._persist(lambda: self._queue.end(self._ending_of(refused)))
+        self._note("attempt ended" if kept else "lease lost, result dropped", ended.kind)
+
+    def _ending_of(self, ended: RunEnded) -> Ending:
+        task, attempt = self.task.id, self.task.attempt
+        match ended:
+            case RunSucceeded():
+                return Finished(
+                    task_id=task,
+                    attempt=attempt,
+                    answer=ended.answer,
+                    verdict=ended.verdict,
+                    usage=ended.usage,
                 )
-                kept = await self._fail(ending)
-        else:
-            kept = await self._fail(ending)
-        self._note("attempt ended" if kept else "lease lost, result dropped", ending.kind)
-
-    async def _finish(self, ending: RunSucceeded) -> bool:
-        return await self._persist(
-            lambda: self._journal.finish(
-                self.fence, answer=ending.answer, verdict=ending.verdict, usage=ending.usage
-            )
-        )
-
-    async def _fail(self, ending: RunFailed) -> bool:
-        return await self._persist(
-            lambda: self._journal.fail(
-                self.fence,
-                error=ending.error,
-                retryable=ending.retryable,
-                evidence=ending.evidence,
-                usage=ending.usage,
-            )
-        )
+            case RunFailed():
+                return Failed(
+                    task_id=task,
+                    attempt=attempt,
+                    error=ended.error,
+                    retryable=ended.retryable,
+                    evidence=ended.evidence,
+                    usage=ended.usage,
+                )
+            case RunWaiting():
+                return Waiting(task_id=task, attempt=attempt, reason=ended.reason, usage=ended.usage)
+            case _:
+                assert_never(ended)
 
     async def _end_early(self, reason: Stop) -> None:
         self._note("attempt stopped", f"stop_{reason}")
@@ -299,14 +309,16 @@ class Attempt:
         if reason == "cancel":
             self._tell(Noted(text="Cancelled."))
             await self._relay.drained()
-            if not await self._persist(lambda: self._queue.confirm_cancel(self.fence)):
+            cancelled = Cancelled(task_id=self.task.id, attempt=self.task.attempt)
+            if not await self._persist(lambda: self._queue.end(cancelled)):
                 self._note("cancelled task was not held any more", "cancel_late")
             return
         # A stop of the worker; without a database the lease ends by itself, so waiting is bounded.
         try:
             async with asyncio.timeout(self._config.drain_seconds):
                 await self._relay.drained()
-                await self._persist(lambda: self._queue.release(self.fence))
+                released = Released(task_id=self.task.id, attempt=self.task.attempt)
+                await self._persist(lambda: self._queue.end(released))
         except TimeoutError:
             self._note("not given back: the database does not answer", "release_late")
 

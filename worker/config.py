@@ -17,12 +17,16 @@ class WorkerConfig:
 
     Attributes:
         supabase_key: the secret key.
+        database_url: of PostgreSQL itself, when the queue is used directly; None means over the API.
         home: state folder; runs have their folders below it while they last.
         model: None while none is configured: then only the scripted demo answers.
+        labels: what this worker offers; it is given no task that asks for more.
         slots: how many tasks run at once.
         lease_seconds: how long a claim holds without a heartbeat.
         beat_seconds: between two heartbeats; three fit into a lease.
         poll_seconds: between two claims when no hint came; hints can be lost.
+        seen_seconds: between two signs of life that go along with another call.
+        seen_apart_seconds: between two that are calls of their own.
         drain_seconds: how long a stop waits for the database to take unfinished tasks back.
         input_bytes: the largest file that a person may give.
         sandbox: which tier isolates generated code; see `open_sandbox`.
@@ -37,6 +41,7 @@ class WorkerConfig:
     supabase_url: str
     supabase_key: str
     home: Path
+    database_url: str | None = None
     model: ModelConfig | None = None
     slots: int = 4
     labels: tuple[str, ...] = ()
@@ -44,6 +49,8 @@ class WorkerConfig:
     lease_seconds: float = 15.0
     beat_seconds: float = 4.0
     poll_seconds: float = 5.0
+    seen_seconds: float = 10.0
+    seen_apart_seconds: float = 30.0
     drain_seconds: float = 8.0
     input_bytes: int = 1 << 30
     budget: Budget = field(default_factory=Budget)

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
 from pythonic_assistant.domain.task import ClaimedTask
-from pythonic_assistant.ports import Fence, RunJournal, TaskQueue
+from pythonic_assistant.ports import Claim, Endings, Facts, Fence, TaskQueue
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
+from worker.leaving import Leaving
+from worker.pacing import Pacing
 
 log = logging.getLogger(__name__)
 
@@ -28,20 +29,24 @@ class Condition:
 
     Attributes:
         database: whether the last call was answered.
-        realtime: whether hints arrive; without them claims are only polled.
+        hints: whether hints arrive; without them the queue is only polled.
         draining: whether the worker is stopping.
+        cut_off_seconds: how long no heartbeat has been answered, when that is longer than a lease; else 0.
     """
 
     database: bool = False
-    realtime: bool = False
+    hints: bool = False
     draining: bool = False
+    cut_off_seconds: float = 0.0
 
 
 class Engine:
     """Runs attempts until `drain`.
 
     Args:
-        attempt_of: makes an `Attempt` for a claimed task.
+        store: where endings are written one by one when the database refuses several together.
+        attempt_of: makes an `Attempt` for a claimed task; it ends in the `Endings` given.
+        facts: what others shall know of this worker, now.
     """
 
     def __init__(
@@ -49,16 +54,26 @@ class Engine:
         *,
         config: WorkerConfig,
         queue: TaskQueue,
-        journal: RunJournal,
-        attempt_of: Callable[[ClaimedTask], Attempt],
+        store: Endings,
+        attempt_of: Callable[[ClaimedTask, Endings], Attempt],
+        facts: Callable[[], Facts],
     ) -> None:
         self._config = config
         self._queue = queue
-        self._journal = journal
         self._attempt_of = attempt_of
+        self._facts = facts
         self._running: dict[Fence, Attempt] = {}
         self._wake = asyncio.Event()
         self._drain = asyncio.Event()
+        self._beat_now = asyncio.Event()
+        self._leaving = Leaving(store, self._wake.set)
+        along = queue.tells_along
+        self._pacing = Pacing(
+            longest=config.poll_seconds,
+            seen=config.seen_seconds if along else config.seen_apart_seconds,
+            along=along,
+        )
+        self._beaten = 0.0
         self.condition = Condition()
 
     @property
@@ -68,7 +83,13 @@ class Engine:
 
     def wake(self, _payload: Mapping[str, Any] | None = None) -> None:
         """A hint that a task may be waiting."""
+        self._pacing.hinted()
         self._wake.set()
+
+    def back(self) -> None:
+        """Hints arrive again; those of the time between are lost."""
+        self.wake()
+        self._beat_now.set()
 
     def cancel(self, payload: Mapping[str, Any]) -> None:
         """A hint that a task is to be cancelled; the next heartbeat would tell it too."""
@@ -86,48 +107,93 @@ class Engine:
         """Work until `drain` was called and every attempt has ended."""
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(self._beat(), name="heartbeat")
+            draining = group.create_task(self._stop_when_drained(), name="drain")
             async with asyncio.TaskGroup() as attempts:
-                await self._claim(attempts)
-                for attempt in self._running.values():
-                    attempt.stop("drain")
+                await self._turn(attempts)
             beating.cancel()
+            draining.cancel()
+        await self._say_goodbye()
 
-    async def _claim(self, attempts: asyncio.TaskGroup) -> None:
+    async def _turn(self, attempts: asyncio.TaskGroup) -> None:
+        """End what has ended and claim anew, again and again."""
         wait = 1.0
         recovered = False
-        while not self._drain.is_set():
+        while self._running or self._leaving or not self._drain.is_set():
             self._wake.clear()
-            free = self._config.slots - len(self._running)
-            due: float | None = None
-            if free > 0:
+            free = self._free()
+            pause = self._config.poll_seconds
+            if free > 0 or self._leaving:
                 try:
                     if not recovered:
-                        count = await self._queue.recover()
+                        await self._recover()
                         recovered = True
-                        log.info("recovered", extra={"action": "recovered", "tasks": count})
-                    claim = await self._queue.claim(free, self.running)
+                    pause = await self._cycle(attempts, free)
                 except (StoreUnavailableError, InvalidInputError) as error:
                     self.condition.database = False
                     log.warning("claim not answered", extra={"action": "claim", "reason": str(error)})
-                    await self._sleep(wait)
+                    if self._drain.is_set() and not self._running:
+                        return  # what is not written by now is told by the end of the lease
+                    await _within(1.0 if self._drain.is_set() else wait, self._wake)
                     wait = min(wait * 2, LONGEST_CLAIM_WAIT_SECONDS)
                     continue
                 self.condition.database = True
                 wait = 1.0
-                for task in claim.tasks:
-                    self._launch(attempts, task)
-                for fence, problem in claim.unreadable:
-                    await self._refuse(fence, problem)
-                if len(claim.tasks) + len(claim.unreadable) == free:
-                    continue
-                due = claim.next_due_seconds
-            await self._sleep(max(0.01, min(self._config.poll_seconds, due or self._config.poll_seconds)))
+            await _within(pause, self._wake)
 
-    def _launch(self, attempts: asyncio.TaskGroup, task: ClaimedTask) -> None:
-        attempt = self._attempt_of(task)
-        self._running[attempt.fence] = attempt
-        log.info("task claimed", extra={"action": "claimed", "task_id": task.id, "attempt": task.attempt})
-        attempts.create_task(self._work(attempt), name=f"attempt-{task.id}-{task.attempt}")
+    def _free(self) -> int:
+        if self._drain.is_set():
+            return 0
+        return self._config.slots - len(self._running.keys() - self._leaving.waiting - self._leaving.left)
+
+    async def _recover(self) -> None:
+        count = await self._queue.recover()
+        log.info("recovered", extra={"action": "recovered", "tasks": count})
+
+    async def _cycle(self, attempts: asyncio.TaskGroup, free: int) -> float:
+        """Make one turn; returns the seconds until the next."""
+        seen = self._news()
+        held = sorted(
+            (self._running.keys() | self._leaving.waiting) - self._leaving.left, key=lambda f: f.task_id
+        )
+        with self._leaving.batch() as batch:
+            try:
+                cycle = await self._queue.cycle(batch.endings, free, held, seen)
+            except InvalidInputError:
+                if not batch.endings:
+                    raise
+                await batch.one_by_one()
+                return 0.0
+            batch.kept(cycle.kept)
+        if seen is not None:
+            self._pacing.told(_now())
+        claim = cycle.claim
+        self._take(attempts, claim)
+        count = len(claim.tasks) + len(claim.unreadable)
+        if count and count == free:
+            return 0.0
+        found = bool(count or batch.endings)
+        hints = self.condition.hints
+        return self._pacing.pause(
+            found=found, hints=hints, told=seen is not None, due=claim.next_due_seconds if free else None
+        )
+
+    def _take(self, attempts: asyncio.TaskGroup, claim: Claim) -> None:
+        for task in claim.tasks:
+            attempt = self._attempt_of(task, self._leaving)
+            self._running[attempt.fence] = attempt
+            if self._drain.is_set():
+                attempt.stop("drain")
+            log.info("task claimed", extra={"action": "claimed", "task_id": task.id, "attempt": task.attempt})
+            attempts.create_task(self._work(attempt), name=f"attempt-{task.id}-{task.attempt}")
+        for fence, problem in claim.unreadable:
+            log.error(
+                "task not readable", extra={"action": "refused", "task_id": fence.task_id, "reason": problem}
+            )
+            self._leaving.fail(
+                fence,
+                "This worker cannot read the task; it may be of another version than the database "
+                f"({problem}).",
+            )
 
     async def _work(self, attempt: Attempt) -> None:
         try:
@@ -145,10 +211,22 @@ class Engine:
                     "attempt": attempt.task.attempt,
                 },
             )
-            await self._give_up(attempt.fence, broken)
+            cause = broken.exceptions[0]
+            self._leaving.fail(
+                attempt.fence,
+                f"The worker made a mistake ({type(cause).__name__}). Its log has the details.",
+            )
         finally:
             del self._running[attempt.fence]
-            self._wake.set()
+            claimed_for = attempt.fence in self._leaving.left  # its slot was free in the turn that ended it
+            self._leaving.gone(attempt.fence)
+            if not claimed_for or self._drain.is_set():
+                self._wake.set()
+
+    async def _stop_when_drained(self) -> None:
+        await self._drain.wait()
+        for attempt in self._running.values():
+            attempt.stop("drain")
 
     async def _drop_when_drained(self, working: asyncio.Task[None]) -> None:
         """Bound the wait for an attempt that cannot end because the database does not answer."""
@@ -161,52 +239,75 @@ class Engine:
         finally:
             draining.cancel()
 
-    async def _refuse(self, fence: Fence, problem: str) -> None:
-        log.error(
-            "task not readable", extra={"action": "refused", "task_id": fence.task_id, "reason": problem}
-        )
-        await self._fail(
-            fence,
-            f"This worker cannot read the task; it may be of another version than the database ({problem}).",
-        )
+    def _news(self) -> Facts | None:
+        """What to tell of this worker with the next call, when it is time to."""
+        return self._facts() if self._pacing.to_be_seen(_now()) else None
 
-    async def _give_up(self, fence: Fence, broken: BaseExceptionGroup[Exception]) -> None:
-        cause = broken.exceptions[0]
-        await self._fail(
-            fence, f"The worker made a mistake ({type(cause).__name__}). Its log has the details."
-        )
-
-    async def _fail(self, fence: Fence, error: str) -> None:
+    async def _say_goodbye(self) -> None:
+        """Tell that this worker has stopped; who does not hear it sees no more signs of life."""
         try:
-            await self._journal.fail(fence, error=error, retryable=True, evidence=(), usage=Usage())
-        except (StoreUnavailableError, InvalidInputError) as refused:
-            log.warning(
-                "failure not written; the lease will end",
-                extra={"action": "give_up", "task_id": fence.task_id, "reason": str(refused)},
-            )
+            async with asyncio.timeout(GRACE_SECONDS):
+                await self._queue.seen(dict(self._facts()) | {"stopped": True})
+        except (TimeoutError, StoreUnavailableError, InvalidInputError) as error:
+            log.warning("not told that it stops", extra={"action": "stopped", "reason": str(error)})
 
     async def _beat(self) -> None:
+        self._beaten = _now()
         while True:
-            await asyncio.sleep(self._config.beat_seconds)
+            await _within(self._config.beat_seconds, self._beat_now)
+            self._beat_now.clear()
             held = self.running
             if not held:
+                self._answered()
                 continue
+            seen = self._news()
             try:
-                statuses = await self._queue.heartbeat(held)
+                statuses = await self._queue.heartbeat(held, seen)
             except (StoreUnavailableError, InvalidInputError) as error:
                 self.condition.database = False
                 log.warning("heartbeat not answered", extra={"action": "heartbeat", "reason": str(error)})
+                self._unanswered(len(held))
                 continue
+            self._answered()
             self.condition.database = True
+            if seen is not None:
+                self._pacing.told(_now())
             for fence, status in statuses.items():
                 attempt = self._running.get(fence)
                 if attempt is not None and status != "ok":
                     attempt.stop(status)
 
-    async def _sleep(self, seconds: float) -> None:
-        """Wait for a hint, at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
+    def _answered(self) -> None:
+        if self.condition.cut_off_seconds:
+            log.info("not cut off any more", extra={"action": "cut_off_end"})
+        self._beaten, self.condition.cut_off_seconds = _now(), 0.0
+
+    def _unanswered(self, held: int) -> None:
+        """Say it when leases have ended.
+
+        The runs go on: if nobody has taken their tasks, nothing is lost by a database that was away for a
+        minute. What they write is fenced, and no request that may change something goes out before the
+        database knows of it.
+        """
+        silent = _now() - self._beaten
+        if silent <= self._config.lease_seconds:
             return
+        if not self.condition.cut_off_seconds:
+            log.warning(
+                "cut off: the leases have ended, others may take the tasks",
+                extra={"action": "cut_off", "tasks": held, "seconds": round(silent, 1)},
+            )
+        self.condition.cut_off_seconds = round(silent, 1)
+
+
+async def _within(seconds: float, hint: asyncio.Event) -> None:
+    """Wait for a hint, at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await hint.wait()
+    except TimeoutError:
+        return
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pythonic_assistant.domain.event import RunFailed, RunSucceeded
+from pythonic_assistant.domain.event import RunFailed, RunSucceeded, RunWaiting
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.verdict import Evidence
 
 
-def without_secrets(ending: RunSucceeded | RunFailed, redactor: Redactor) -> RunSucceeded | RunFailed:
+def without_secrets(
+    ending: RunSucceeded | RunFailed | RunWaiting, redactor: Redactor
+) -> RunSucceeded | RunFailed | RunWaiting:
     """Return the same ending with placeholders where values were."""
+    if isinstance(ending, RunWaiting):
+        return replace(ending, reason=redactor.text(ending.reason))
     if isinstance(ending, RunSucceeded):
         verdict = replace(ending.verdict, evidence=_evidence(ending.verdict.evidence, redactor))
         return replace(ending, answer=redactor.text(ending.answer), verdict=verdict)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import Event, Noted, OutputWritten, RunFailed, RunSucceeded
+from pythonic_assistant.domain.event import Event, Noted, OutputWritten, RunFailed, RunSucceeded, RunWaiting
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.ports import Fence, RunJournal
@@ -254,9 +254,11 @@ class Relay:
                 wait = min(wait * 2, LONGEST_RETRY_SECONDS)
 
 
-def with_refusals(ending: RunSucceeded | RunFailed, refused: tuple[str, ...]) -> RunSucceeded | RunFailed:
+def with_refusals(
+    ending: RunSucceeded | RunFailed | RunWaiting, refused: tuple[str, ...]
+) -> RunSucceeded | RunFailed | RunWaiting:
     """Return the same ending, not proven where what has to last could not be stored: nobody could look."""
-    if not refused or isinstance(ending, RunFailed):
+    if not refused or not isinstance(ending, RunSucceeded):
         return ending
     missing = Evidence(
         check="Everything that shows the answer is stored", outcome="failed", detail="\n".join(refused)

@@ -133,11 +133,12 @@ async def _worker(settings: Settings) -> Finding:
     if not answer.get("ready"):
         return Finding(part="Worker", state="problem", detail="not ready", advice=problems)
     condition = answer["condition"]
-    hints = "hints arrive" if condition["realtime"] else "no hints, claims are polled"
+    hints = "hints arrive" if condition["hints"] else "no hints, the queue is polled"
     return Finding(
         part="Worker",
         state="ok",
-        detail=f"ready, sandbox {answer['sandbox']}, {len(answer['running'])} tasks running, {hints}",
+        detail=f"ready, sandbox {answer['sandbox']}, {len(answer['running'])} tasks running, {hints}; "
+        f"the queue is used {answer['queue_note']}",
     )
 
 

@@ -270,6 +270,19 @@ class RunFailed:
     kind: Literal["run_failed"] = "run_failed"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunWaiting:
+    """The run cannot go on without a person: it ends, and a later attempt continues.
+
+    Attributes:
+        reason: what it waits for, in a sentence for people.
+    """
+
+    reason: str
+    usage: Usage
+    kind: Literal["run_waiting"] = "run_waiting"
+
+
 Event = (
     RunStarted
     | ModelCalled
@@ -291,4 +304,5 @@ Event = (
     | Noted
     | RunSucceeded
     | RunFailed
+    | RunWaiting
 )

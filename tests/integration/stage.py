@@ -61,7 +61,9 @@ if name == "database":
     facts["ready"] = time.time()
     save()
     print("noise before", flush=True)
-    print(json.dumps({"url": f"http://127.0.0.1:{port}", "keys_file": str(state / "keys.json")}), flush=True)
+    words = {"url": f"http://127.0.0.1:{port}", "keys_file": str(state / "keys.json")}
+    words["database_url"] = "postgresql://canary@/postgres?host=/socket"
+    print(json.dumps(words), flush=True)
     while True:
         time.sleep(1)
 class Page(http.server.BaseHTTPRequestHandler):

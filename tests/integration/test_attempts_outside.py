@@ -16,6 +16,7 @@ import pytest
 from pythonic_assistant.adapters.egress.broker import EgressBroker
 from pythonic_assistant.adapters.egress.policy import read_routes
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
+from pythonic_assistant.domain.ending import Released
 from pythonic_assistant.domain.event import EgressBegun, EgressRequested
 from pythonic_assistant.ports import Fence
 from pythonic_assistant.wire import fields_of
@@ -113,7 +114,7 @@ async def test_what_an_interrupted_attempt_sent_is_not_sent_again_without_a_pers
             for n, e in enumerate((sent, refused), start=1)
         ],
     )
-    await queue.release(fence)
+    await queue.end(Released(task_id=fence.task_id, attempt=fence.attempt))
     row = await world.work(QUIET)
     if not stopped:
         assert row["state"] == "succeeded", row["error"]

@@ -34,6 +34,8 @@ def test_everything_starts_knows_only_its_own_secrets_and_ends_in_order(stage: S
     (database,), (worker,), (page,) = (stage.facts(name) for name in ("database", "worker", "page"))
     assert "hush" not in json.dumps(database["environment"])
     assert worker["environment"]["SUPABASE_SECRET_KEY"] == "sb_secret_hush"
+    assert worker["environment"]["SUPABASE_DB_URL"] == "postgresql://canary@/postgres?host=/socket"
+    assert "canary@" not in json.dumps(page["environment"])
     assert worker["environment"]["OPENAI_API_KEY"] == "sk-hush"
     assert worker["environment"]["PYTHONIC_MODEL"] == "gpt-6.1-sol"
     assert not {"SUPABASE_SECRET_KEY", "OPENAI_API_KEY", "PYTHONIC_MODEL"} & page["environment"].keys()

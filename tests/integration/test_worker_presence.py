@@ -66,6 +66,7 @@ async def test_a_worker_without_a_sandbox_is_seen_with_the_reason_until_it_ends(
         worker = worker_of(found[0])
         assert worker is not None
         assert worker.sandbox == UNAVAILABLE
+        assert worker.labels == ("without-bwrap",)
         assert "bubblewrap" in worker.sandbox_note
         assert "Do ONE of these" in worker.sandbox_note
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -10,7 +10,7 @@ import pytest
 
 from live.outside import Outside, alike
 from live.own_limits import FIELDS, read_own_limits
-from live.wording import ago, isolation, memory, reach, span, walls
+from live.wording import ago, isolation, memory, reach, span, walls, way_to_the_queue
 from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.limits import LEAST
 
@@ -135,6 +135,8 @@ def test_a_run_without_a_sandbox_promises_nothing() -> None:
     assert words.startswith("Not isolated")
     assert "internet" not in words
     assert isolation("*new*") == "Sandbox: \\*new\\*"
+    assert way_to_the_queue("direct") == "Woken by the database at once"
+    assert way_to_the_queue("*new*") == "Queue: \\*new\\*"
     assert reach(("a.org", "b.org")) == "2 sites allowed"
 
 

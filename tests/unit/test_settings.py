@@ -187,6 +187,8 @@ def test_labels_and_a_relative_home() -> None:
     settings = load_settings({"PYTHONIC_LABELS": "gpu, berlin,gpu", "PYTHONIC_HOME": "state"}, None)
     assert settings.labels == ("gpu", "berlin")
     assert settings.home == PROJECT / "state"
+    with pytest.raises(ConfigurationError, match="9 names: write at most 8"):
+        load_settings({"PYTHONIC_LABELS": "a,b,c,d,e,f,g,h,i"}, None)
 
 
 def test_secrets_are_masked_wherever_they_are_printed() -> None:

@@ -1,1 +1,1 @@
-"""Queue, journal and files in Supabase, through its official client."""
+"""Queue, journal and files in Supabase: through its official client, the queue on PostgreSQL itself too."""

@@ -51,7 +51,7 @@ def in_words(what: str) -> Generator[None]:
         ) from error
     except APIError as error:
         code = str(error.code or "")
-        if code.startswith(_TRANSIENT_SQLSTATE_CLASSES) or not _is_sqlstate(code):
+        if is_transient(code):
             raise StoreUnavailableError(f"Supabase could not {what}: {error.message or code}.") from error
         raise InvalidInputError(error.message or f"Supabase refused to {what} ({code}).") from error
     except StorageApiError as error:
@@ -60,6 +60,10 @@ def in_words(what: str) -> Generator[None]:
         raise InvalidInputError(f"Storage refused to {what}: {error.message}.") from error
 
 
-def _is_sqlstate(code: str) -> bool:
-    """A five-character SQLSTATE; gateways answer with HTTP numbers, and PostgREST with `PGRST…`."""
-    return len(code) == 5 and code.isalnum()
+def is_transient(code: str) -> bool:
+    """Whether the same call may succeed later, by the error's code.
+
+    A SQLSTATE has five characters; gateways answer with HTTP numbers, and PostgREST with `PGRST…`: none of
+    them is the database's word about the values.
+    """
+    return code.startswith(_TRANSIENT_SQLSTATE_CLASSES) or not (len(code) == 5 and code.isalnum())

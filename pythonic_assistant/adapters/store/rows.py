@@ -16,7 +16,7 @@ from pythonic_assistant.domain.task import (
     StoredVariable,
     TaskKind,
 )
-from pythonic_assistant.ports import Claim, Fence
+from pythonic_assistant.ports import Claim, Cycle, Fence
 
 
 class _File(BaseModel):
@@ -62,7 +62,18 @@ class _Claim(BaseModel):
     next_due_seconds: float | None
 
 
+class _Ended(BaseModel):
+    id: int
+    attempt: int
+    kept: bool
+
+
+class _Cycle(_Claim):
+    ended: list[_Ended]
+
+
 _claims = TypeAdapter(_Claim)
+_cycles = TypeAdapter(_Cycle)
 _tasks = TypeAdapter(_Task)
 
 
@@ -72,7 +83,17 @@ def read_claim(data: Any) -> Claim:
     Raises:
         pydantic.ValidationError: the database's functions are of another version than this code.
     """
-    claim = _claims.validate_python(data)
+    return _claim(_claims.validate_python(data))
+
+
+def read_cycle(data: Any) -> Cycle:
+    """Read what `cycle_tasks` returned; as `read_claim`."""
+    cycle = _cycles.validate_python(data)
+    kept = {Fence(row.id, row.attempt): row.kept for row in cycle.ended}
+    return Cycle(kept=kept, claim=_claim(cycle))
+
+
+def _claim(claim: _Claim) -> Claim:
     tasks: list[ClaimedTask] = []
     unreadable: list[tuple[Fence, str]] = []
     for row in claim.tasks:
