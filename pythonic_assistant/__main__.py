@@ -68,7 +68,8 @@ async def work(order: RunOrder, asking: Asking) -> None:
         return
     sandbox = connect_sandbox(order.sandbox_socket, packages=order.packages)
     request = order.request
-    toolbox = CheckedToolbox(request.tools, asking.call) if request.tools else None
+    # The worker keeps the deadlines: an action that is given up here could still happen there.
+    toolbox = CheckedToolbox(request.tools, asking.call, seconds=None) if request.tools else None
     run = partial(
         loop.run,
         request,
@@ -77,6 +78,7 @@ async def work(order: RunOrder, asking: Asking) -> None:
         emit=emit,
         egress=_egress(order),
         toolbox=toolbox,
+        entering=asking.entering,
     )
     if order.model is None or order.model.model == DEMO_MODEL:
         await run(model=demo_model())

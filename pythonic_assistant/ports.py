@@ -6,7 +6,7 @@ Every method may be cancelled; a cancelled call leaves nothing running.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.conversation import Item, Reply
+from pythonic_assistant.domain.effect import Action, Begun, Look, Outcome, Place
 from pythonic_assistant.domain.ending import Ending
 from pythonic_assistant.domain.event import Purpose
 from pythonic_assistant.domain.execution import Execution, VariableInfo
@@ -204,10 +205,11 @@ class Egress(Protocol):
         """Answer on a listening socket that lies in the session's own network; owns it from now on."""
         ...
 
-    def reading(self) -> AbstractAsyncContextManager[None]:
-        """While entered, let out only what changes nothing: for code that runs once more.
+    async def at(self, place: Place) -> None:
+        """Say which execution the requests belong to that come from now on.
 
-        Safe are GET, HEAD and OPTIONS (RFC 9110, 9.2.1).
+        Raises:
+            SandboxUnavailableError: nobody answers for the way out any more.
         """
         ...
 
@@ -236,14 +238,52 @@ class Access:
 
     Attributes:
         environment: variables of its environment; secrets are placeholders here.
+        entering: told of each execution in the session, before it begins.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     egress: Egress | None = None
     toolbox: Toolbox | None = None
+    entering: Callable[[Place], Awaitable[None]] | None = None
 
 
 NO_ACCESS = Access()
+
+
+class EffectStore(Protocol):
+    """The rows of the ledger. Every method raises `StoreUnavailableError`, as `TaskQueue`."""
+
+    async def begin_effect(self, fence: Fence, effect: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Write an effect down before it is done; the answer's "do" says what to do."""
+        ...
+
+    async def ask_outcome(self, fence: Fence, key: str, preview: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask the person whether an effect of unknown outcome happened."""
+        ...
+
+    async def end_effect(
+        self, fence: Fence, key: str, state: str, *, result: Any = None, error: str | None = None
+    ) -> bool:
+        """Write down what came of an effect; False when the lease is lost."""
+        ...
+
+
+class EffectLedger(Protocol):
+    """Where each action outside is written down before it is done."""
+
+    async def begin(self, action: Action, place: Place, *, look: Look | None = None) -> Begun:
+        """Write an action down; returns whether it is to be done now, or what came of it before.
+
+        Does not return when a person has to decide first: the run ends then.
+
+        Args:
+            look: settles an unknown outcome, where the other side can be asked.
+        """
+        ...
+
+    async def end(self, key: str, outcome: Outcome, *, result: Any = None, error: str | None = None) -> None:
+        """Write down what came of an action that `begin` had let go."""
+        ...
 
 
 class Sandbox(Protocol):

@@ -8,13 +8,14 @@ Pydantic reads them, because a line may come from a process that is being killed
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.event import Event
 from pythonic_assistant.domain.task import RunRequest
@@ -64,6 +65,7 @@ class ToolAsked:
     id: int
     tool: str
     arguments: dict[str, Any]
+    place: Place = field(default_factory=Place)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,8 @@ def _timed_event(row: dict[str, Any]) -> TimedEvent:
 
 def write_ask(asked: ToolAsked) -> bytes:
     """One line, from the runner to the worker."""
-    return _line({"ask": {"id": asked.id, "tool": asked.tool, "arguments": asked.arguments}})
+    row = {"id": asked.id, "tool": asked.tool, "arguments": asked.arguments, "place": asdict(asked.place)}
+    return _line({"ask": row})
 
 
 def write_answer(answered: ToolAnswered) -> bytes:

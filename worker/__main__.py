@@ -43,6 +43,7 @@ from worker.app import UNAVAILABLE, Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.engine import Engine
+from worker.expiring import keep_expiring
 from worker.identity import identity
 from worker.logs import log_to_stderr
 from worker.presence import only_be_seen, presence_of
@@ -227,6 +228,7 @@ class Worker:
                 folder=folder,
                 means=means,
                 records=records,
+                effects=queue,
             )
 
         engine = Engine(
@@ -244,6 +246,7 @@ class Worker:
                     group.create_task(hearing, name="hints"),
                     group.create_task(_drain_when(stopped, engine), name="drain"),
                     group.create_task(publish(secrets, self.key), name="publish-key"),
+                    group.create_task(keep_expiring(queue), name="expire-approvals"),
                     group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep"),
                 ]
                 await engine.serve()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Protocol
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey
 from pythonic_assistant.adapters.store.supabase_secrets import SealedSecret
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import EgressBegun, EgressRequested, Event, Noted
+from pythonic_assistant.domain.event import EgressRequested, Event, Noted
 from pythonic_assistant.domain.hosts import read_host
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.secret import BoundSecret, placeholder_of
+from pythonic_assistant.ports import EffectLedger
 from pythonic_assistant.wire import EgressGrant, TimedEvent
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,11 @@ class Broker(Protocol):
         hosts: Sequence[str],
         secrets: Sequence[BoundSecret],
         report: Callable[[EgressRequested], None],
-        announce: Callable[[EgressBegun], Awaitable[bool]],
+        ledger: EffectLedger,
     ) -> Granted:
         """Allow one attempt to reach hosts; each request is reported once, when it ends.
 
-        `announce` is awaited before what may change something is sent; False forbids it.
+        What may change something is written into the ledger before it is sent.
         """
         ...
 
@@ -92,13 +93,11 @@ class TaskAccess:
         grant: for the runner; None when nothing is reachable.
     """
 
-    def __init__(
-        self, means: Means, put: Callable[[TimedEvent], None], stored: Callable[[], Awaitable[bool]]
-    ) -> None:
-        """Report through `put`; `stored` waits until that is in the database, False if it will never be."""
+    def __init__(self, means: Means, put: Callable[[TimedEvent], None], ledger: EffectLedger) -> None:
+        """Report through `put`; what changes something goes through the ledger."""
         self._means = means
         self._put = put
-        self._stored = stored
+        self._ledger = ledger
         self._ids: dict[str, str] = {}
         self._used: set[str] = set()
         self.hosts: tuple[str, ...] = ()
@@ -123,7 +122,7 @@ class TaskAccess:
             if not set(wanted).isdisjoint(secret.hosts) and (bound := self._opened(secret)) is not None
         )
         granted = self._means.broker.grant(
-            hosts=wanted, secrets=self.secrets, report=self._report, announce=self._announce
+            hosts=wanted, secrets=self.secrets, report=self._report, ledger=self._ledger
         )
         self.grant = EgressGrant(socket=granted.socket, token=granted.token, certificate=granted.certificate)
 
@@ -184,10 +183,6 @@ class TaskAccess:
     def _report(self, event: EgressRequested) -> None:
         self._used.update(event.secrets)
         self._tell(event)
-
-    async def _announce(self, event: EgressBegun) -> bool:
-        self._tell(event)
-        return await self._stored()
 
     def _warn(self, text: str) -> None:
         self._tell(Noted(text=text, level="warning"))

@@ -16,6 +16,7 @@ from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, 
 from pythonic_assistant.domain.event import (
     ArtifactSaved,
     Event,
+    ItemAdded,
     Noted,
     RunFailed,
     RunSucceeded,
@@ -23,13 +24,15 @@ from pythonic_assistant.domain.event import (
     VariableSaved,
 )
 from pythonic_assistant.domain.task import DEMO_MODEL, ClaimedTask, RunRequest
-from pythonic_assistant.ports import Endings, Fence, FileStore, RunJournal
+from pythonic_assistant.ports import EffectStore, Endings, Fence, FileStore, RunJournal
+from pythonic_assistant.tools.registry import CALL_SECONDS
 from pythonic_assistant.wire import ModelConfig, RunOrder, TimedEvent, ToolAsked
 from worker.access import Means, TaskAccess
 from worker.bounds import bounds_of
 from worker.config import WorkerConfig
 from worker.fetching import Fetching
 from worker.keeping import Keeping
+from worker.ledger import Ledger
 from worker.redacting import without_secrets
 from worker.relay import Relay, with_refusals
 from worker.runner import Runner, SpareRunner
@@ -43,6 +46,8 @@ RunEnded = RunSucceeded | RunFailed | RunWaiting
 
 OVERTIME_SECONDS = 60.0
 """How much longer than its budget a runner may take before it is taken for hung."""
+SETTLE_SECONDS = 5.0
+"""For actions that were begun outside, when the attempt is stopped: better an outcome than a question."""
 
 
 class Attempt:
@@ -54,6 +59,7 @@ class Attempt:
         folder: of this worker's runs; each attempt has its own in it while it lasts.
         means: for access to hosts and secrets.
         records: what tools look up.
+        effects: the rows of the ledger.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Attempt:
         folder: Path,
         means: Means,
         records: Records,
+        effects: EffectStore,
     ) -> None:
         self.task = task
         self.fence = Fence(task.id, task.attempt)
@@ -80,10 +87,12 @@ class Attempt:
         self._sandbox_socket = sandbox_socket
         self._folder = folder / f"{task.id}-{task.attempt}"
         self._relay = Relay(journal, self.fence)
-        self._access = TaskAccess(means, self._relay.put, self._relay.stored)
+        self._ledger = Ledger(effects, self.fence, stored=self._relay.stored, items=len(task.recorded))
+        self._access = TaskAccess(means, self._relay.put, self._ledger)
         self._records = records
         self._left: list[tuple[TimedEvent, ArtifactSaved | VariableSaved]] = []
         self._ending: TimedEvent | None = None
+        self._spent = task.spent
         self._stop: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
 
     def stop(self, reason: Stop) -> None:
@@ -104,6 +113,8 @@ class Attempt:
                 await self._end(working.result())
             else:
                 reason: Stop = self._stop.result() if self._stop.done() else "lost"
+                if reason != "lost":
+                    await self._ledger.settled(SETTLE_SECONDS)
                 await _cancelled(working)
                 await self._end_early(reason)
         finally:
@@ -117,25 +128,25 @@ class Attempt:
         try:
             return await self._run_with_access()
         except StoreUnavailableError as error:
-            return RunFailed(error=str(error), retryable=True, usage=Usage())
+            return RunFailed(error=str(error), retryable=True, usage=self._spent)
         except AssistantError as error:
-            return RunFailed(error=str(error), retryable=False, usage=Usage())
+            return RunFailed(error=str(error), retryable=False, usage=self._spent)
         finally:
             await self._access.close()
 
     async def _run_with_access(self) -> RunEnded:
-        tools = TaskTools(self.task, self._records)
+        tools = TaskTools(self.task, self._records, self._ledger)
         request = await self._request(tools)
         runner = await self._runners.take()
         self._note("runner at work", "run_started", pid=runner.pid)
         try:
             async with asyncio.timeout(request.budget.seconds + OVERTIME_SECONDS):
-                ending = await self._follow(runner, self._order(request), tools)
+                ending = await self._follow_or_wait(runner, self._order(request), tools)
         except TimeoutError:
             return RunFailed(
                 error=f"The run did not end in its {request.budget.seconds:g} seconds and was stopped.",
                 retryable=False,
-                usage=Usage(),
+                usage=self._spent,
             )
         finally:
             await runner.kill()
@@ -145,6 +156,21 @@ class Attempt:
         if self._ending is not None:
             self._relay.put(self._ending)
         return ending
+
+    async def _follow_or_wait(self, runner: Runner, order: RunOrder, tools: TaskTools) -> RunEnded:
+        """Let the runner work until it ends, or until a person has to decide something."""
+        following = asyncio.create_task(self._follow(runner, order, tools), name=f"follow-{self.task.id}")
+        try:
+            await asyncio.wait({following, self._ledger.waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._ledger.waiting.done():
+                return following.result()
+            # What is being done outside at this moment shall not become an unknown outcome.
+            await self._ledger.settled(CALL_SECONDS)
+        finally:
+            await _cancelled(following)
+        event = RunWaiting(reason=self._ledger.waiting.result(), usage=self._spent)
+        self._ending = TimedEvent(at=datetime.now(UTC), event=event)
+        return event
 
     async def _follow(self, runner: Runner, order: RunOrder, tools: TaskTools) -> RunEnded:
         ending: RunEnded | None = None
@@ -161,33 +187,35 @@ class Attempt:
                     break
                 else:
                     self._relay.put(line)
+                if isinstance(line, TimedEvent) and isinstance(line.event, ItemAdded):
+                    self._spent += line.event.usage or Usage()
+                    await self._ledger.heard(line.event.position)
         except (BrokenPipeError, ConnectionResetError):
             self._note("runner closed its pipe", "runner_pipe")
         except (InvalidInputError, ValueError) as error:
-            return RunFailed(error=f"The runner's output was broken: {error}", retryable=True, usage=Usage())
+            return RunFailed(
+                error=f"The runner's output was broken: {error}", retryable=True, usage=self._spent
+            )
         finally:
             await answering.close()
         if ending is not None:
             return ending
         status = await runner.wait()
         how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return RunFailed(error=f"The runner {how} before the task was done.", retryable=True, usage=Usage())
+        return RunFailed(
+            error=f"The runner {how} before the task was done.", retryable=True, usage=self._spent
+        )
 
     async def _request(self, tools: TaskTools) -> RunRequest:
         """Gather what the run needs: limits, the way out, files."""
         task = self.task
-        if task.sent:
-            raise InvalidInputError(
-                f"An earlier attempt was interrupted after it had sent {', '.join(task.sent)[:500]}. That is "
-                "not sent twice without you: look whether it had its effect, then retry the task."
-            )
         limits, budget, notes = bounds_of(task.limits, self._config)
         for text in notes:
             self._tell(Noted(text=text))
         await self._access.open(
             task.user_id, [*task.hosts, *(host for tool in tools.specs for host in tool.hosts)]
         )
-        self._relay.redactor = self._access.redactor
+        self._relay.redactor = self._ledger.redactor = self._access.redactor
         await asyncio.to_thread(self._outbox.mkdir, mode=0o700, parents=True, exist_ok=True)
         files, saved = await Fetching(
             task,
@@ -204,6 +232,8 @@ class Attempt:
             history=task.history,
             budget=budget,
             resume=task.resume,
+            recorded=task.recorded,
+            spent=task.spent,
             seed=task.id,
             limits=limits,
             environment=self._access.environment,
@@ -265,16 +295,20 @@ class Attempt:
         if self._relay.lost.is_set():
             self._note("lease lost, result dropped", "lease_lost")
             return
-        ended = with_refusals(without_secrets(ended, self._access.redactor), self._relay.refused)
+        ended = without_secrets(ended, self._access.redactor)
+        if not isinstance(ended, RunWaiting):
+            ended = with_refusals(ended, self._relay.refused)
+        ending = self._ending_of(ended)
         try:
-            kept = await self._persist(lambda: self._queue.end(self._ending_of(ended)))
+            kept = await self._persist(lambda: self._queue.end(ending))
         except InvalidInputError as error:
             if not isinstance(ended, RunSucceeded):
                 raise
             refused = RunFailed(
                 error=f"The answer could not be stored: {error}", retryable=False, usage=ended.usage
             )
-            kept = await self._persist(lambda: self._queue.end(self._ending_of(refused)))
+            ending = self._ending_of(refused)
+            kept = await self._persist(lambda: self._queue.end(ending))
         self._note("attempt ended" if kept else "lease lost, result dropped", ended.kind)
 
     def _ending_of(self, ended: RunEnded) -> Ending:

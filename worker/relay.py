@@ -26,12 +26,14 @@ FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 5.0
 
 
-_BESIDE_OUTPUT = frozenset({"egress_begun", "egress_requested", "tool_called", "noted"})
+_BESIDE_OUTPUT = frozenset({"egress_requested", "tool_called", "noted"})
 """What may come between two pieces of the same output."""
 NOTHING_HIDDEN = Redactor({})
 
 
-DURABLE = frozenset({"plan_made", "step_finished", "egress_begun", "run_succeeded", "run_failed"})
+DURABLE = frozenset(
+    {"plan_made", "step_finished", "item_added", "run_waiting", "run_succeeded", "run_failed"}
+)
 """What `append_events` puts on the disk before it answers; the rest may be lost when the database crashes."""
 MOST_UNSURE = 2_000
 """Rows that are sent again; of so many since the last durable one, only a chatty loop's first are not."""

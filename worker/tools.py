@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from pythonic_assistant.domain.errors import ToolError
+from pythonic_assistant.domain.effect import Place
+from pythonic_assistant.domain.errors import InvalidInputError, ToolError
 from pythonic_assistant.domain.task import ClaimedTask
 from pythonic_assistant.domain.tool import ToolSpec
-from pythonic_assistant.tools.built_in import specs_of
-from pythonic_assistant.tools.registry import Implementation, toolbox_of
+from pythonic_assistant.ports import EffectLedger
+from pythonic_assistant.tools.built_in import ASK_PERSON, EARLIER_TASKS, THREAD_FILES
+from pythonic_assistant.tools.registry import CheckedToolbox, Tool, toolbox_of
 from pythonic_assistant.wire import ToolAnswered, ToolAsked
+from worker.performing import Performing
 
 log = logging.getLogger(__name__)
 
@@ -52,30 +55,73 @@ async def _thread_files(context: Context, _arguments: Mapping[str, Any]) -> Any:
     return await context.records.thread_files(context.thread_id) if context.thread_id is not None else []
 
 
-IMPLEMENTATIONS: Final[Mapping[str, Implementation[Context]]] = {
-    "earlier_tasks": _earlier_tasks,
-    "thread_files": _thread_files,
-}
+TOOLS: Final[dict[str, Tool[Context]]] = {}
+"""Every tool that this worker can run, by its name."""
+
+
+def register(*tools: Tool[Context]) -> None:
+    """Add tools that assistants may grant.
+
+    Raises:
+        InvalidInputError: there is a tool of this name.
+    """
+    for tool in tools:
+        if tool.spec.name in TOOLS:
+            raise InvalidInputError(f"There is a tool {tool.spec.name!r} already.")
+        TOOLS[tool.spec.name] = tool
+
+
+register(
+    Tool(spec=EARLIER_TASKS, run=_earlier_tasks),
+    Tool(spec=THREAD_FILES, run=_thread_files),
+    Tool(spec=ASK_PERSON, asks=True),
+)
+
+
+def tools_of(names: Iterable[str]) -> tuple[Tool[Context], ...]:
+    """Return the tools of these names, each once, in their order.
+
+    Raises:
+        InvalidInputError: there is no tool of a name.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    unknown = [name for name in wanted if name not in TOOLS]
+    if unknown:
+        raise InvalidInputError(
+            f"There is no tool {unknown[0][:100]!r}; the tools are {', '.join(TOOLS)}. "
+            "Take the name out of the assistant's tools."
+        )
+    return tuple(TOOLS[name] for name in wanted)
 
 
 class TaskTools:
     """The tools that a task's assistant grants.
 
+    Args:
+        ledger: of the attempt; what is not only reading goes through it.
+
     Raises:
         InvalidInputError: there is no tool of a name that the assistant grants.
     """
 
-    def __init__(self, task: ClaimedTask, records: Records) -> None:
-        self.specs: tuple[ToolSpec, ...] = specs_of(task.tools)
-        context = Context(user_id=task.user_id, thread_id=task.thread_id, records=records)
-        self._toolbox = toolbox_of(self.specs, IMPLEMENTATIONS, context)
+    def __init__(self, task: ClaimedTask, records: Records, ledger: EffectLedger) -> None:
+        self._tools = tools_of(task.tools)
+        self._context = Context(user_id=task.user_id, thread_id=task.thread_id, records=records)
+        self._ledger = ledger
+        self.specs: tuple[ToolSpec, ...] = tuple(tool.spec for tool in self._tools)
+        self._toolbox(Place())  # tells what is wrong with a tool before anything runs
 
     async def answer(self, asked: ToolAsked) -> ToolAnswered:
         """Call a tool; what goes wrong is the answer."""
         try:
-            return ToolAnswered(id=asked.id, value=await self._toolbox.call(asked.tool, asked.arguments))
+            value = await self._toolbox(asked.place).call(asked.tool, asked.arguments)
         except ToolError as error:
             return ToolAnswered(id=asked.id, error=str(error))
+        return ToolAnswered(id=asked.id, value=value)
+
+    def _toolbox(self, place: Place) -> CheckedToolbox:
+        performing = Performing[Context](self._ledger, place)
+        return toolbox_of(self._tools, self._context, performing)
 
 
 class Answering:

@@ -1,17 +1,23 @@
-"""The conversation with the model: append-only items, and every question paid from the budget."""
+"""The conversation with the model: append-only items, and every question paid from the budget.
+
+An earlier attempt may have had a part of the conversation. Then the run takes the same way through it again:
+what was said and replied is taken from the record, and no model is asked, until the record ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pythonic_assistant.agent.redacting import clean
 from pythonic_assistant.domain.budget import Budget, Usage, ensure_turn
-from pythonic_assistant.domain.conversation import Item
+from pythonic_assistant.domain.conversation import CodeResult, Item, Recorded, Reply
 from pythonic_assistant.domain.errors import BudgetExceededError
-from pythonic_assistant.domain.event import Event, ModelCalled, ModelReplied, Noted, Purpose
+from pythonic_assistant.domain.event import Event, ItemAdded, ModelCalled, ModelReplied, Noted, Purpose
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.ports import CodeWanted, JsonWanted, Model, ModelReply, ModelRequest, TextWanted
 
@@ -26,7 +32,8 @@ class Dialogue:
         instructions: the stable prefix.
         started: `time.monotonic()` of the run's beginning.
         redactor: of what the model must not see.
-        usage: what has been spent so far.
+        usage: what has been spent so far, by earlier attempts too.
+        recorded: what an earlier attempt added and this one has not come to yet.
     """
 
     model: Model
@@ -38,6 +45,12 @@ class Dialogue:
     redactor: Redactor = field(default_factory=lambda: Redactor({}))
     items: list[Item] = field(default_factory=list[Item])
     usage: Usage = field(default_factory=Usage)
+    recorded: deque[Recorded] = field(default_factory=deque[Recorded])
+
+    @property
+    def live(self) -> bool:
+        """Whether nothing of an earlier attempt's record is left."""
+        return not self.recorded
 
     @property
     def seconds_left(self) -> float:
@@ -45,8 +58,21 @@ class Dialogue:
         return max(0.0, self.budget.seconds - (time.monotonic() - self.started))
 
     def add(self, item: Item) -> None:
-        """Append to what the model sees from now on."""
-        self.items.append(clean(self.redactor, item))
+        """Append to what the model sees from now on; where it was said before, in the words of then."""
+        before = self._before(item.kind)
+        if before is not None:
+            self.items.append(before.item)
+        else:
+            self._keep(clean(self.redactor, item))
+
+    def result_before(self) -> CodeResult | None:
+        """What came of the last reply's code in an earlier attempt, or None when it has to be run."""
+        ahead = self.recorded[0].item if self.recorded else None
+        return ahead if isinstance(ahead, CodeResult) else None
+
+    def forget(self) -> None:
+        """Take another way than the record from here on."""
+        self.recorded.clear()
 
     async def ask(
         self,
@@ -61,6 +87,11 @@ class Dialogue:
             BudgetExceededError: before the call when a limit is spent, or when the time runs out in it.
             ModelUnavailableError, ModelRefusedError, ModelReplyError: as `ports.Model.respond`.
         """
+        about = f"{purpose} {step_id or ''}".strip()
+        before = self._before("reply", about)
+        if before is not None and isinstance(before.item, Reply):
+            self.items.append(before.item)
+            return ModelReply(reply=before.item, data=before.data, usage=Usage())
         ensure_turn(self.budget, self.usage, time.monotonic() - self.started)
         request = ModelRequest(
             purpose=purpose,
@@ -80,7 +111,8 @@ class Dialogue:
                 limit="seconds",
             ) from error
         self.usage += answer.usage
-        self.items.append(answer.reply)
+        # First of all: a reply that is kept is never asked for again.
+        self._keep(replace(answer.reply, about=about), answer.data, answer.usage)
         self.emit(
             ModelReplied(
                 purpose=purpose, seconds=time.monotonic() - began, usage=answer.usage, step_id=step_id
@@ -89,3 +121,17 @@ class Dialogue:
         for note in answer.notes:
             self.emit(Noted(text=note))
         return answer
+
+    def _before(self, kind: str, about: str | None = None) -> Recorded | None:
+        """The next recorded item; when it is of another kind, the record is of another way and forgotten."""
+        if not self.recorded:
+            return None
+        item = self.recorded[0].item
+        if item.kind != kind or (about is not None and isinstance(item, Reply) and item.about != about):
+            self.forget()
+            return None
+        return self.recorded.popleft()
+
+    def _keep(self, item: Item, data: Mapping[str, Any] | None = None, usage: Usage | None = None) -> None:
+        self.emit(ItemAdded(position=len(self.items), item=item, data=data, usage=usage))
+        self.items.append(item)

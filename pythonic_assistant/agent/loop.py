@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -19,6 +20,7 @@ from pythonic_assistant.agent.stubs import stub_of
 from pythonic_assistant.agent.verifier import verify
 from pythonic_assistant.agent.workspace import Workspace
 from pythonic_assistant.domain.conversation import Said
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError, RetryableError
 from pythonic_assistant.domain.event import Event, RunFailed, RunStarted, RunSucceeded
 from pythonic_assistant.domain.secret import is_placeholder
@@ -37,6 +39,7 @@ async def run(
     emit: Emit,
     egress: Egress | None = None,
     toolbox: Toolbox | None = None,
+    entering: Callable[[Place], Awaitable[None]] | None = None,
 ) -> None:
     """Work on a request and emit what happens; the last event is `RunSucceeded` or `RunFailed`.
 
@@ -44,6 +47,7 @@ async def run(
         outbox: a folder of the host into which the artifacts are copied.
         egress: the way out of the sandbox; None while code may reach nothing.
         toolbox: what code may call; None for nothing.
+        entering: told of each execution before it begins: what is done outside is counted by them.
 
     Errors of the project's own tree become `RunFailed`; anything else is a fault of ours and is raised.
     """
@@ -61,6 +65,8 @@ async def run(
         started=time.monotonic(),
         cache_key=request.cache_key,
         redactor=redactor,
+        usage=request.spent,
+        recorded=deque(request.recorded),
     )
     dialogue.emit(
         RunStarted(
@@ -79,7 +85,9 @@ async def run(
                 dialogue.emit(await _probe(dialogue))
             case "task":
                 told = None if toolbox is None else ToldToolbox(toolbox, dialogue.emit, redactor)
-                access = Access(environment=request.environment, egress=egress, toolbox=told)
+                access = Access(
+                    environment=request.environment, egress=egress, toolbox=told, entering=entering
+                )
                 dialogue.emit(await _solve(dialogue, sandbox, request, access, outbox))
             case _:
                 assert_never(request.kind)
@@ -102,15 +110,24 @@ async def _solve(
         redactor=dialogue.redactor,
         rebuild_seconds=request.budget.execution_seconds,
     ) as workspace:
-        if request.resume is None:
+        before = frozenset[str]()
+        if request.resume is None or request.recorded:
             plan, done = await make_plan(dialogue, request), frozenset[str]()
+            if request.resume is not None and request.resume.plan == plan:
+                before = frozenset(step.step_id for step in request.resume.finished)
         else:
             plan = request.resume.plan
             done = await restore(dialogue, workspace, request, request.resume)
         for step in plan.steps:
             if step.id in done:
                 continue
-            finished = await work_on(dialogue, workspace, step, limits=limits)
+            finished = await work_on(
+                dialogue,
+                workspace,
+                step,
+                limits=limits,
+                finished_before=step.id in before and not dialogue.live,
+            )
             if finished.outcome == "failed":
                 return RunFailed(
                     error=(

@@ -7,6 +7,7 @@ from pythonic_assistant.agent.reading import output_of
 from pythonic_assistant.agent.schemas import PLAN_SCHEMA, read_plan
 from pythonic_assistant.agent.workspace import Workspace
 from pythonic_assistant.domain.conversation import Said
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.errors import InvalidInputError, ModelReplyError
 from pythonic_assistant.domain.event import Noted, PlanMade, StepRestored
 from pythonic_assistant.domain.plan import Plan
@@ -17,6 +18,8 @@ from pythonic_assistant.prompts.rendering import render
 
 async def make_plan(dialogue: Dialogue, request: RunRequest, *, tries: int = 2) -> Plan:
     """Ask the model for a plan; an impossible one is explained to it and asked for again.
+
+    One that an earlier attempt was given is taken over.
 
     Raises:
         ModelReplyError: no usable plan after `tries` replies.
@@ -31,7 +34,8 @@ async def make_plan(dialogue: Dialogue, request: RunRequest, *, tries: int = 2) 
             problem = str(error)
             dialogue.add(Said(text=render("plan_again", problem=problem)))
         else:
-            dialogue.emit(PlanMade(plan=plan))
+            if request.resume is None or request.resume.plan != plan:
+                dialogue.emit(PlanMade(plan=plan))
             return plan
     raise ModelReplyError(f"The model made no usable plan. {problem}")
 
@@ -39,10 +43,10 @@ async def make_plan(dialogue: Dialogue, request: RunRequest, *, tries: int = 2) 
 async def restore(
     dialogue: Dialogue, workspace: Workspace, request: RunRequest, resume: Resume
 ) -> frozenset[str]:
-    """Rebuild the state after the finished steps of an earlier attempt, without asking the model.
+    """Rebuild the state after the finished steps of an earlier attempt whose conversation is not kept.
 
-    The steps are run again in the order of the plan. Where one does not run any more, it and all after it
-    are left to be done anew.
+    No model is asked. The steps are run again in the order of the plan. Where one does not run any more, it
+    and all after it are left to be done anew.
 
     Returns the ids of the steps that were restored.
     """
@@ -60,7 +64,9 @@ async def restore(
         if record is None:
             break
         execution = await workspace.restore(
-            record.code, timeout=min(dialogue.budget.execution_seconds, dialogue.seconds_left)
+            record.code,
+            timeout=min(dialogue.budget.execution_seconds, dialogue.seconds_left),
+            place=Place(step_id=step.id),
         )
         if execution.outcome != "ok":
             dialogue.emit(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pythonic_assistant.agent.redacting import CleanSession
 from pythonic_assistant.agent.static_check import Reading, read_code
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.errors import SandboxDiedError
 from pythonic_assistant.domain.execution import Execution, VariableInfo
 from pythonic_assistant.domain.files import ArtifactFile, InputFile
@@ -54,7 +54,8 @@ class Workspace:
         self._redactor = redactor or Redactor({})
         self._rebuild_seconds = rebuild_seconds
         self._session: SandboxSession | None = None
-        self._finished: list[str] = []
+        self._finished: list[tuple[str, Place]] = []
+        self._entered = 0
         self._tried: list[str] = []
         self._importable: frozenset[str] | None = None
         self._told_missing: set[str] = set()
@@ -71,7 +72,7 @@ class Workspace:
     @property
     def finished(self) -> Sequence[str]:
         """The code that made the present state."""
-        return tuple(self._finished)
+        return tuple(code for code, _ in self._finished)
 
     async def importable(self) -> frozenset[str]:
         """Names of the modules that code can import."""
@@ -93,16 +94,27 @@ class Workspace:
         self._told_missing.update(item.module for item in reading.missing)
         return reading
 
-    async def execute(self, code: str, *, timeout: float, on_output: OnOutput | None = None) -> Execution:
+    async def recall(self, code: str) -> None:
+        """Take note of code that failed in an earlier attempt, and was undone."""
+        await self.read(code)
+        self._tried.append(code)
+
+    async def execute(
+        self, code: str, *, timeout: float, place: Place | None = None, on_output: OnOutput | None = None
+    ) -> Execution:
         """Run code; when it does not succeed, go back to the variables before it.
 
         An execution under which the session was lost is returned as such, so that the model learns what it
         did; the new session is in the state after the last finished code.
 
+        Args:
+            place: which execution this is, for what it does outside.
+
         Raises:
             SandboxDiedError: the session was lost, and its state cannot be rebuilt.
         """
         self._tried.append(code)
+        await self._enter(place or Place())
         try:
             execution = await self._live().execute(
                 code, timeout=timeout, on_output=on_output, checkpoint=True
@@ -121,17 +133,20 @@ class Workspace:
             rolled_back=True,
         )
 
-    async def restore(self, code: str, *, timeout: float) -> Execution:
-        """Run code of an earlier attempt again, and keep it when it succeeds; see `execute`."""
-        async with self._reading():
-            execution = await self.execute(code, timeout=timeout)
+    async def restore(self, code: str, *, timeout: float, place: Place | None = None) -> Execution:
+        """Run code of an earlier attempt again, and keep it when it succeeds; see `execute`.
+
+        It does nothing new outside: what it did then is given to it again.
+        """
+        place = replace(place or Place(), rerun=True)
+        execution = await self.execute(code, timeout=timeout, place=place)
         if execution.outcome == "ok":
-            self.keep(code)
+            self.keep(code, place)
         return execution
 
-    def keep(self, code: str) -> None:
+    def keep(self, code: str, place: Place | None = None) -> None:
         """Remember code that has succeeded, to be run again when the session has to be rebuilt."""
-        self._finished.append(code)
+        self._finished.append((code, replace(place or Place(), rerun=True)))
 
     async def variables(self) -> tuple[VariableInfo, ...]:
         """Describe the variables that are alive."""
@@ -176,23 +191,23 @@ class Workspace:
         """
         await self._live().close()
         self._session = await self._open()
-        for code in self._finished:
-            async with self._reading():
-                again = await self._session.execute(code, timeout=self._rebuild_seconds)
+        for code, place in self._finished:
+            await self._enter(place)
+            again = await self._session.execute(code, timeout=self._rebuild_seconds)
             if again.outcome != "ok":
                 raise SandboxDiedError(
                     "The sandbox ended, and its state could not be rebuilt, because code that had succeeded "
                     f"did not run again ({again.outcome}): {again.error}"
                 )
 
-    @asynccontextmanager
-    async def _reading(self) -> AsyncGenerator[None]:
-        """For code that has run before: what it sent is not sent again."""
-        if self._access.egress is None:
-            yield
-            return
-        async with self._access.egress.reading():
-            yield
+    async def _enter(self, place: Place) -> None:
+        """Say whose code acts outside from now on."""
+        self._entered += 1
+        place = replace(place, serial=self._entered)
+        if self._access.entering is not None:
+            await self._access.entering(place)
+        if self._access.egress is not None:
+            await self._access.egress.at(place)
 
     async def _open(self) -> SandboxSession:
         return self._clean(

@@ -25,6 +25,7 @@ class Reply:
         call_id: the id that the result of the code must name, or None for fenced code.
         model: which model gave it; another model cannot read `raw`.
         raw: the vendor's output items, to be replayed verbatim and in order.
+        about: what it was asked for, such as "code s1": where a new attempt looks whether it still fits.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Reply:
     call_id: str | None = None
     model: str = ""
     raw: tuple[Mapping[str, Any], ...] = field(default=())
+    about: str = ""
     kind: Literal["reply"] = "reply"
 
 
@@ -41,7 +43,16 @@ class CodeResult:
 
     text: str
     call_id: str | None = None
+    succeeded: bool = False
     kind: Literal["code_result"] = "code_result"
 
 
 Item = Said | Reply | CodeResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """An item that an earlier attempt added; `data` is the JSON that a reply was read as."""
+
+    item: Item
+    data: Mapping[str, Any] | None = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.domain.conversation import Item
 from pythonic_assistant.domain.execution import ExecutionOutcome
 from pythonic_assistant.domain.plan import Plan
 from pythonic_assistant.domain.verdict import Evidence, Outcome, Verdict
@@ -31,6 +32,23 @@ class RunStarted:
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
     hosts: tuple[str, ...] = ()
     kind: Literal["run_started"] = "run_started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemAdded:
+    """The conversation with the model has grown; what came later in an earlier attempt is left behind.
+
+    Attributes:
+        position: from 0.
+        data: the JSON that a reply was read as, where JSON had been asked for.
+        usage: of the reply.
+    """
+
+    position: int
+    item: Item
+    data: Mapping[str, Any] | None = None
+    usage: Usage | None = None
+    kind: Literal["item_added"] = "item_added"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,18 +180,6 @@ class ArtifactSaved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EgressBegun:
-    """A request that may change something is about to be sent: the first of its method to this host.
-
-    It is stored before the first byte leaves, so that whatever dies then, nobody sends it twice unknowingly.
-    """
-
-    host: str
-    method: str
-    kind: Literal["egress_begun"] = "egress_begun"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EgressRequested:
     """Code asked for something outside. Paths, headers and bodies are not kept: they may be private.
 
@@ -285,6 +291,7 @@ class RunWaiting:
 
 Event = (
     RunStarted
+    | ItemAdded
     | ModelCalled
     | ModelReplied
     | PlanMade
@@ -297,7 +304,6 @@ Event = (
     | VerificationStarted
     | CheckExecuted
     | ArtifactSaved
-    | EgressBegun
     | EgressRequested
     | ToolCalled
     | VariableSaved

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pythonic_assistant.domain.budget import Budget
+from pythonic_assistant.domain.budget import Budget, Usage
+from pythonic_assistant.domain.conversation import Recorded
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.plan import Plan
@@ -82,7 +83,8 @@ class ClaimedTask:
         limits: of the assistant, replaced by those of the task; names as in `limits.LEAST`.
         tools: names of the tools that its assistant grants.
         saved: variables that earlier tasks of the thread left.
-        sent: requests of earlier attempts that may have changed something, such as "POST api.example.org".
+        recorded: the conversation of earlier attempts.
+        spent: what they cost.
     """
 
     id: int
@@ -100,7 +102,8 @@ class ClaimedTask:
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     tools: tuple[str, ...] = ()
     saved: tuple[StoredVariable, ...] = ()
-    sent: tuple[str, ...] = ()
+    recorded: tuple[Recorded, ...] = ()
+    spent: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,8 @@ class RunRequest:
         hosts: that code may reach, for the model to know; the proxy decides.
         tools: that code may call.
         saved: variables of earlier tasks of the thread; each `path` is the place in the session.
+        recorded: the conversation of earlier attempts, which this one goes on with.
+        spent: what they cost; counts in the budget.
         cache_key: the same for runs whose conversations begin alike, such as those of one thread.
     """
 
@@ -135,4 +140,6 @@ class RunRequest:
     hosts: tuple[str, ...] = ()
     tools: tuple[ToolSpec, ...] = ()
     saved: tuple[SavedVariable, ...] = ()
+    recorded: tuple[Recorded, ...] = ()
+    spent: Usage = field(default_factory=Usage)
     cache_key: str = ""

@@ -20,6 +20,8 @@ class ToolSpec:
         returns: what comes back, in words.
         risk: read changes nothing; write can be undone; irreversible cannot.
         hosts: that code of a task with this tool may reach by itself.
+        recipients: names of the arguments that say to whom it is done: a person may allow the tool for good
+            for one recipient, and for nobody else.
     """
 
     name: str
@@ -28,3 +30,4 @@ class ToolSpec:
     returns: str = "a JSON value"
     risk: Risk = "read"
     hosts: tuple[str, ...] = field(default=())
+    recipients: tuple[str, ...] = field(default=())

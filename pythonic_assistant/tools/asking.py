@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.errors import ToolError
 from pythonic_assistant.wire import ToolAnswered, ToolAsked
 
@@ -21,6 +22,11 @@ class Asking:
         self._send = send
         self._last = 0
         self._waiting: dict[int, asyncio.Future[ToolAnswered]] = {}
+        self._place = Place()
+
+    async def entering(self, place: Place) -> None:
+        """Say which execution the calls belong to that come from now on."""
+        self._place = place
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Ask for a tool's result. There is no deadline here; see `CheckedToolbox`.
@@ -33,7 +39,7 @@ class Asking:
         answer: asyncio.Future[ToolAnswered] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            self._send(ToolAsked(id=number, tool=name, arguments=dict(arguments)))
+            self._send(ToolAsked(id=number, tool=name, arguments=dict(arguments), place=self._place))
             answered = await answer
         finally:
             del self._waiting[number]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.tool import ToolSpec
 
 EARLIER_TASKS: Final = ToolSpec(
@@ -43,20 +42,36 @@ THREAD_FILES: Final = ToolSpec(
     returns="a list of dicts with name, media_type, bytes and task_id",
 )
 
-BUILT_IN: Final[Mapping[str, ToolSpec]] = {tool.name: tool for tool in (EARLIER_TASKS, THREAD_FILES)}
+ASK_PERSON: Final = ToolSpec(
+    name="ask_person",
+    description=(
+        "Asks the person whose task this is, when only they can know. The task waits for the answer, for "
+        "days if need be, and then goes on with it. Ask once, for all that is needed."
+    ),
+    parameters={
+        "type": "object",
+        "properties": {
+            "question": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 4000,
+                "description": "what is to be decided, with all that is needed to decide it",
+            },
+            "choices": {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1, "maxLength": 500},
+                "maxItems": 20,
+                "uniqueItems": True,
+                "default": [],
+                "description": "the answers to choose from; none for an answer in words",
+            },
+        },
+        "required": ["question"],
+        "additionalProperties": False,
+    },
+    returns="the answer, a str",
+)
 
-
-def specs_of(names: Iterable[str]) -> tuple[ToolSpec, ...]:
-    """Return the tools of these names, each once, in their order.
-
-    Raises:
-        InvalidInputError: there is no tool of a name.
-    """
-    wanted = tuple(dict.fromkeys(names))
-    unknown = [name for name in wanted if name not in BUILT_IN]
-    if unknown:
-        raise InvalidInputError(
-            f"There is no tool {unknown[0][:100]!r}; the tools are {', '.join(BUILT_IN)}. "
-            "Take the name out of the assistant's tools."
-        )
-    return tuple(BUILT_IN[name] for name in wanted)
+BUILT_IN: Final[Mapping[str, ToolSpec]] = {
+    tool.name: tool for tool in (EARLIER_TASKS, THREAD_FILES, ASK_PERSON)
+}

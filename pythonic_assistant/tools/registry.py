@@ -10,7 +10,8 @@ import asyncio
 import json
 import keyword
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -25,6 +26,19 @@ Call = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 C = TypeVar("C")
 Implementation = Callable[[C, Mapping[str, Any]], Awaitable[Any]]
 """A tool's code: it gets whose task this is, and arguments that fit its schema, defaults filled in."""
+Acting = Callable[[C, Mapping[str, Any], str], Awaitable[Any]]
+"""The same of a tool that changes something; it also gets the idempotency key."""
+Reconcile = Callable[[C, Mapping[str, Any], str], Awaitable["Reconciled"]]
+Preview = Callable[[C, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a look at the other side has shown; `happened` is None when it cannot be told."""
+
+    happened: bool | None
+    result: Any = None
+
 
 MOST_ARGUMENT_BYTES: Final = 1 << 20
 MOST_RESULT_BYTES: Final = 4 << 20
@@ -37,12 +51,14 @@ CALL_SECONDS: Final = 60.0
 class CheckedToolbox:
     """A `ports.Toolbox` that lets only what fits through, in both directions."""
 
-    def __init__(self, specs: Sequence[ToolSpec], call: Call, *, seconds: float = CALL_SECONDS) -> None:
+    def __init__(
+        self, specs: Sequence[ToolSpec], call: Call, *, seconds: float | None = CALL_SECONDS
+    ) -> None:
         """Hold the tools' schemas.
 
         Args:
             call: runs a tool whose arguments have passed; its `AssistantError` becomes a `ToolError`.
-            seconds: after which a call has failed.
+            seconds: after which a call has failed; None for no deadline.
 
         Raises:
             InvalidInputError: a tool's name is no identifier or is there twice, or its schema is none.
@@ -73,7 +89,7 @@ class CheckedToolbox:
             async with asyncio.timeout(self._seconds):
                 value = await self._call(name, filled)
         except TimeoutError as error:
-            raise ToolError(f"The tool {name} gave no result within {self._seconds:g} seconds.") from error
+            raise ToolError(f"The tool {name} gave no result within {self._seconds} seconds.") from error
         except ToolError:
             raise
         except AssistantError as error:
@@ -110,26 +126,100 @@ class CheckedToolbox:
         return plain
 
 
+@dataclass(frozen=True, kw_only=True)  # no slots: they and Generic do not go together
+class Tool(Generic[C]):
+    """A tool with its code.
+
+    One that only reads has `run`. One that changes something has `act`, which also gets an idempotency key
+    for the other side, and is called by the ledger alone. A `ToolError` of it says that nothing has happened;
+    after any other error nobody knows.
+
+    Attributes:
+        reconcile: looks whether an action of unknown outcome happened.
+        preview: shows what would be done, where arguments do not say it by themselves: see `preview_of`.
+        asks: the tool is a question to the person (`question`, `choices`), and the answer its result.
+    """
+
+    spec: ToolSpec
+    run: Implementation[C] | None = None
+    act: Acting[C] | None = None
+    reconcile: Reconcile[C] | None = None
+    preview: Preview[C] | None = None
+    asks: bool = False
+
+
+class Performer(Protocol[C]):
+    """Does what is not only reading: each action once. See `worker.performing`."""
+
+    async def perform(self, tool: Tool[C], context: C, arguments: Mapping[str, Any]) -> Any:
+        """Act, or give back what came of it before.
+
+        Raises:
+            ToolError: why there is no result.
+        """
+        ...
+
+
 def toolbox_of(
-    specs: Sequence[ToolSpec], implementations: Mapping[str, Implementation[C]], context: C
+    tools: Sequence[Tool[C]],
+    context: C,
+    performer: Performer[C] | None = None,
+    *,
+    seconds: float = CALL_SECONDS,
 ) -> CheckedToolbox:
     """Make a toolbox of code in this process.
 
     Args:
-        implementations: by the tools' names.
-        context: handed to each of them: for whom it works.
+        context: handed to each tool: for whom it works.
+        performer: for tools that do more than read; no such tool is called without.
+        seconds: after which reading has failed. Actions have their deadline from the performer.
 
     Raises:
-        InvalidInputError: a tool has no implementation, or as `CheckedToolbox`.
+        InvalidInputError: a tool has not the code that its risk asks for, or nobody performs it, or as
+            `CheckedToolbox`.
     """
-    for spec in specs:
-        if spec.name not in implementations:
-            raise InvalidInputError(f"The tool {spec.name!r} has no code here.")
+    by_name = {tool.spec.name: tool for tool in tools}
+    for tool in tools:
+        _ensure_whole(tool, performed=performer is not None)
 
     async def call(name: str, arguments: Mapping[str, Any]) -> Any:
-        return await implementations[name](context, arguments)
+        tool = by_name[name]
+        if tool.run is not None:
+            try:
+                async with asyncio.timeout(seconds):
+                    return await tool.run(context, arguments)
+            except TimeoutError as error:
+                raise ToolError(f"The tool {name} gave no result within {seconds:g} seconds.") from error
+        assert performer is not None
+        return await performer.perform(tool, context, arguments)
 
-    return CheckedToolbox(specs, call)
+    return CheckedToolbox([tool.spec for tool in tools], call, seconds=None)
+
+
+def _ensure_whole(tool: Tool[Any], *, performed: bool) -> None:
+    name = tool.spec.name
+    if tool.run is not None and (tool.act is not None or tool.asks or tool.spec.risk != "read"):
+        raise InvalidInputError(f"The tool {name!r} does more than read, so it needs act, not run.")
+    if tool.run is None and not tool.asks and (tool.act is None or tool.spec.risk == "read"):
+        raise InvalidInputError(f"The tool {name!r} has no code here that fits its risk {tool.spec.risk}.")
+    if tool.run is None and not performed:
+        raise InvalidInputError(f"The tool {name!r} does more than read, and nobody here keeps the ledger.")
+    missing = [
+        part for part in tool.spec.recipients if part not in tool.spec.parameters.get("properties", {})
+    ]
+    if missing:
+        raise InvalidInputError(
+            f"The tool {name!r} has no argument {missing[0]!r} that could name a recipient."
+        )
+
+
+def as_json(value: Any, what: str) -> Any:
+    """Return a result as JSON gives it back.
+
+    Raises:
+        ToolError: it is no JSON value, too large or too deep.
+    """
+    return _json(value, MOST_RESULT_BYTES, what)
 
 
 def _validator(spec: ToolSpec) -> Any:

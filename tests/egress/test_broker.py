@@ -9,13 +9,15 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pythonic_assistant.adapters.egress.broker import MOST_LISTENERS, EgressBroker, Grant
 from pythonic_assistant.adapters.egress.client import BrokerEgress
+from pythonic_assistant.domain.effect import Action, Begun, Done, Go, Look, NotAllowed, Place
 from pythonic_assistant.domain.errors import ConfigurationError, SandboxUnavailableError
-from pythonic_assistant.domain.event import EgressBegun, EgressRequested
+from pythonic_assistant.domain.event import EgressRequested
 from tests.egress.conftest import GITHUB, PLAIN, World
 
 
@@ -67,35 +69,13 @@ async def test_a_listener_is_answered_while_its_runner_holds_it(broker: EgressBr
     assert [event.outcome for event in events] == ["allowed", "refused"]
 
 
-async def test_code_that_runs_once_more_sends_nothing_that_may_have_had_its_effect(
-    broker: EgressBroker,
-) -> None:
-    events: list[EgressRequested] = []
-    grant = broker.grant(hosts=[PLAIN], report=events.append)
-    egress = runner(grant)
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    async with egress.serve(listener):
-        async with egress.reading():
-            refused = await get(port, method="POST")
-            assert b" 403 " in refused and b"runs once more after an interruption" in refused
-            assert (await get(port)).startswith(b"HTTP/1.1 200")
-        assert (await get(port, method="POST")).startswith(b"HTTP/1.1 200")
-    assert [(event.method, event.outcome) for event in events] == [
-        ("POST", "refused"),
-        ("GET", "allowed"),
-        ("POST", "allowed"),
-    ]
-
-
-async def test_only_reading_from_a_broker_that_is_gone_is_told(broker: EgressBroker) -> None:
+async def test_a_broker_that_is_gone_is_told(broker: EgressBroker) -> None:
     grant = broker.grant(hosts=[PLAIN], report=lambda _: None)
     egress = runner(grant)
     async with egress.serve(socket.create_server(("127.0.0.1", 0))):
         await broker.revoke(grant.token)
         with pytest.raises(SandboxUnavailableError, match="does not answer"):
-            async with egress.reading():
-                pass
+            await egress.at(Place())
 
 
 async def test_a_token_serves_several_sessions_until_it_is_revoked(broker: EgressBroker) -> None:
@@ -251,43 +231,66 @@ async def post(port: int) -> bytes:
         writer.transport.abort()
 
 
-@pytest.mark.parametrize("kept", [True, False])
-async def test_what_may_change_something_leaves_only_after_it_is_stored(
-    broker: EgressBroker, world: World, kept: bool
+class Written:
+    """A ledger that answers as it was told to, and keeps what it was told."""
+
+    def __init__(self, *answers: Begun) -> None:
+        self.answers = list(answers)
+        self.begun: list[tuple[Action, Place, int]] = []
+        self.ended: list[tuple[str, str, Any, str | None, int]] = []
+        self.heard: list[Any] = []
+
+    async def begin(self, action: Action, place: Place, *, look: Look | None = None) -> Begun:
+        assert look is None
+        self.begun.append((action, place, len(self.heard)))
+        return self.answers.pop(0)
+
+    async def end(self, key: str, outcome: str, *, result: Any = None, error: str | None = None) -> None:
+        self.ended.append((key, outcome, result, error, len(self.heard)))
+
+
+async def test_what_may_change_something_leaves_only_after_it_is_written_down(
+    broker: EgressBroker, world: World
 ) -> None:
-    told: list[tuple[EgressBegun, int]] = []
+    ledger = Written(Go("key", "idempotent"), NotAllowed("The person refused this action."))
+    ledger.heard = world.plain.heard
+    grant = broker.grant(hosts=[PLAIN], report=lambda _: None, ledger=ledger)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    place = Place(step_id="s1", execution=2, items=5, serial=3)
+    egress = runner(grant)
+    async with egress.serve(listener):
+        assert b" 200 " in await get(port)
+        assert ledger.begun == []
+        await egress.at(place)
+        assert b" 200 " in await post(port)
+        refused = await post(port)
+    assert b" 403 " in refused and b"The person refused this action." in refused
+    (action, where, heard), _ = ledger.begun
+    assert (action.name, action.risk, where, heard) == (f"POST {PLAIN}/", "write", place, 1)
+    ((key, outcome, record, error, heard),) = ledger.ended
+    assert (key, outcome, record["status"], error, heard) == ("key", "succeeded", 200, None, 2)
+    assert len(world.plain.heard) == 2, "what was refused was not sent"
 
-    async def announce(event: EgressBegun) -> bool:
-        told.append((event, len(world.plain.heard)))
-        return kept
 
-    grant = broker.grant(hosts=[PLAIN], report=lambda _: None, announce=announce)
+async def test_what_was_done_before_is_answered_without_asking_the_host(
+    broker: EgressBroker, world: World
+) -> None:
+    large_one = {"status": 200, "too_large": True}
+    record = {"status": 201, "reason": "Created", "headers": [["X-Id", "7"]], "text": "made"}
+    ledger = Written(
+        Done(True, record, None),
+        Done(False, None, "It was lost."),
+        Done(True, large_one, None),
+    )
+    grant = broker.grant(hosts=[PLAIN], report=lambda _: None, ledger=ledger)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     async with runner(grant).serve(listener):
-        assert b" 200 " in await get(port)
-        assert told == []
-        answers = [await post(port) for _ in range(2)]
-    assert told[0] == (EgressBegun(host=PLAIN, method="POST"), 1)
-    if kept:
-        assert all(b" 200 " in answer for answer in answers)
-        assert (len(told), len(world.plain.heard)) == (1, 3)
-    else:
-        assert all(b" 403 " in answer and b"has ended" in answer for answer in answers)
-        assert len(world.plain.heard) == 1
-
-
-async def test_a_session_that_was_lost_after_it_had_sent_something_is_not_run_again(
-    broker: EgressBroker,
-) -> None:
-    grant = broker.grant(hosts=[PLAIN], report=lambda _: None)
-    for send, again in ((get, True), (post, False)):
-        listener = socket.create_server(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        async with runner(grant).serve(listener):
-            assert b" 200 " in await send(port)
-        await unanswered(port)
-        if not again:
-            with pytest.raises(SandboxUnavailableError, match=f"sent POST {PLAIN}"):
-                async with runner(grant).serve(socket.create_server(("127.0.0.1", 0))):
-                    pass
+        again = await post(port)
+        assert again.startswith(b"HTTP/1.1 201 Created") and b"X-Id: 7" in again and again.endswith(b"made")
+        lost = await post(port)
+        assert b" 502 " in lost and b"is not sent again. It was lost." in lost
+        large = await post(port)
+        assert b" 502 " in large and b"so it was not kept" in large
+    assert world.plain.heard == []

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
-from pythonic_assistant.domain.event import EgressBegun, EgressRequested
+from pythonic_assistant.domain.event import EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret
+from pythonic_assistant.ports import EffectLedger
 from pythonic_assistant.wire import LONGEST_LINE
 from worker.access import Means
 from worker.attempt import Attempt
@@ -109,7 +110,7 @@ class Broker:
         hosts: Sequence[str],
         secrets: Sequence[BoundSecret],
         report: Callable[[EgressRequested], None],
-        announce: Callable[[EgressBegun], Awaitable[bool]],
+        ledger: EffectLedger,
     ) -> Grant:
         self.granted.append((tuple(hosts), tuple(secrets)))
         names = tuple(secret.name for secret in secrets)
@@ -175,6 +176,7 @@ class World:
             folder=self.folder,
             means=Means(store=SupabaseSecrets(self.client), key=KEY, broker=self.way_out or self.broker),
             records=SupabaseRecords(self.client),
+            effects=queue,
         )
         await attempt.work()
         assert not list(self.folder.iterdir()), "an attempt leaves nothing on the worker's disk"
@@ -194,7 +196,18 @@ class World:
     async def everything(self) -> str:
         """All rows of all tables that hold something of the person's, as text."""
         found: list[str] = []
-        for table in ("tasks", "task_events", "task_steps", "messages", "artifacts", "variables", "threads"):
+        for table in (
+            "tasks",
+            "task_events",
+            "task_steps",
+            "messages",
+            "artifacts",
+            "variables",
+            "threads",
+            "effects",
+            "approvals",
+            "task_items",
+        ):
             rows = await self.database.fetch(
                 f"select t::text as row from public.{table} t where user_id = $1", self.person
             )

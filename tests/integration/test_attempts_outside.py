@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
-from uuid import uuid4
 
 import pytest
 
 from pythonic_assistant.adapters.egress.broker import EgressBroker
 from pythonic_assistant.adapters.egress.policy import read_routes
-from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
-from pythonic_assistant.domain.ending import Released
-from pythonic_assistant.domain.event import EgressBegun, EgressRequested
-from pythonic_assistant.ports import Fence
-from pythonic_assistant.wire import fields_of
 from tests.integration.attempt_world import World
 
 pytestmark = pytest.mark.timeout(60)
@@ -90,43 +83,6 @@ async def test_the_proxy_puts_the_value_in_and_every_request_is_told(world: Worl
     assert first["secrets"] == ["TOKEN"]
     assert (second["host"], second["outcome"]) == ("evil.example.org", "refused")
     assert SWAPPED not in await world.everything()
-
-
-@pytest.mark.parametrize(
-    ("method", "outcome", "stopped"),
-    [("POST", "failed", True), ("POST", "begun", True), ("GET", "allowed", False)],
-)
-async def test_what_an_interrupted_attempt_sent_is_not_sent_again_without_a_person(
-    world: World, method: str, outcome: str, stopped: bool
-) -> None:
-    task = await world.ask(hosts=["api.example.org"])
-    queue = SupabaseQueue(world.client, worker=uuid4(), lease_seconds=30, queue=world.queue_name)
-    (claimed,) = (await queue.claim(1, [])).tasks
-    fence = Fence(claimed.id, claimed.attempt)
-    refused = EgressRequested(host="api.example.org", port=443, method="PUT", outcome="refused")
-    sent = replace(refused, method=method, outcome=outcome)  # pyright: ignore[reportArgumentType]
-    if outcome == "begun":  # the worker was killed before it could tell how the request ended
-        sent = EgressBegun(host="api.example.org", method=method)
-    assert await queue.append(
-        fence,
-        [
-            {"seq": n, "kind": e.kind, "step_id": None, "at": "2026-11-21T00:00:00Z", "data": fields_of(e)}
-            for n, e in enumerate((sent, refused), start=1)
-        ],
-    )
-    await queue.end(Released(task_id=fence.task_id, attempt=fence.attempt))
-    row = await world.work(QUIET)
-    if not stopped:
-        assert row["state"] == "succeeded", row["error"]
-        return
-    assert row["state"] == "failed"
-    assert row["error"].startswith(
-        "An earlier attempt was interrupted after it had sent POST api.example.org."
-    )
-    assert not world.broker.granted, "nothing was opened"
-    await world.database.execute("select pythonic.retry_task($1, true)", task)
-    again = await world.work(QUIET)
-    assert again["state"] == "succeeded", again["error"]
 
 
 async def test_hosts_come_from_task_thread_and_assistant_and_limits_are_capped(world: World) -> None:

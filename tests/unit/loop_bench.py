@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pythonic_assistant.agent import loop
 from pythonic_assistant.domain.conversation import CodeResult, Said
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.event import Event
 from pythonic_assistant.domain.task import RunRequest
 from tests.fakes import ListedModel, OpenSandbox
@@ -26,11 +26,8 @@ class Way:
     def serve(self, listener: object) -> AbstractAsyncContextManager[None]:
         raise NotImplementedError
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[None]:
-        Way.once_more = True
-        yield
-        Way.once_more = False
+    async def at(self, place: Place) -> None:
+        Way.once_more = place.rerun
 
 
 class Bench:

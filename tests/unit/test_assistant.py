@@ -15,7 +15,7 @@ from pythonic_assistant.domain.event import RunSucceeded
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.tool import ToolSpec
 from pythonic_assistant.ports import ModelReply, ModelRequest
-from pythonic_assistant.tools.registry import toolbox_of
+from pythonic_assistant.tools.registry import Tool, toolbox_of
 from tests.fakes import ListedModel, OpenSandbox, code, plan, verification
 
 
@@ -69,7 +69,7 @@ async def test_limits_and_tools_are_those_of_the_caller(tmp_path: Path) -> None:
         sandbox=sandbox,
         outbox=tmp_path / "out",
         limits=SandboxLimits(processes=2),
-        toolbox=toolbox_of([spec], {"count": count}, None),
+        toolbox=toolbox_of([Tool(spec=spec, run=count)], None),
     )
     assert [event async for event in assistant.run("do it")][-1].kind == "run_succeeded"
     session = sandbox.sessions[0]

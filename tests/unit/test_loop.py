@@ -40,7 +40,7 @@ class Bench:
         return last
 
     def kinds(self) -> list[str]:
-        return [event.kind for event in self.events if not event.kind.startswith("model_")]
+        return [event.kind for event in self.events if not event.kind.startswith(("model_", "item_"))]
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from storage3.exceptions import StorageApiError
 
 from pythonic_assistant.adapters.store.calls import call, in_words
 from pythonic_assistant.adapters.store.rows import read_claim
+from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.domain.conversation import Recorded, Said
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
 from pythonic_assistant.ports import Fence
 
@@ -42,7 +44,8 @@ TASK: dict[str, Any] = {
             "storage_path": "u/variables/t/frame.parquet",
         }
     ],
-    "sent": ["POST api.github.com"],
+    "items": [{"item": {"kind": "said", "text": "hello"}, "data": None}],
+    "spent": {"turns": 2, "input_tokens": 7, "output_tokens": 3, "cost": None},
 }
 
 
@@ -66,7 +69,8 @@ def test_what_a_task_may_reach_comes_with_it() -> None:
         {"memory_bytes": 1 << 30},
         ("earlier_tasks",),
     )
-    assert task.sent == ("POST api.github.com",)
+    assert task.recorded == (Recorded(item=Said(text="hello")),)
+    assert task.spent == Usage(turns=2, input_tokens=7, output_tokens=3)
     assert [(item.name, item.storage_path) for item in task.saved] == [
         ("frame", "u/variables/t/frame.parquet")
     ]

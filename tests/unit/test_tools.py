@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +17,8 @@ from pythonic_assistant.domain.errors import (
 )
 from pythonic_assistant.domain.tool import ToolSpec
 from pythonic_assistant.tools.asking import Asking
-from pythonic_assistant.tools.built_in import BUILT_IN, EARLIER_TASKS, THREAD_FILES, specs_of
-from pythonic_assistant.tools.registry import CheckedToolbox, toolbox_of
+from pythonic_assistant.tools.built_in import BUILT_IN, EARLIER_TASKS, THREAD_FILES
+from pythonic_assistant.tools.registry import CheckedToolbox, Tool, toolbox_of
 from pythonic_assistant.wire import (
     ToolAnswered,
     ToolAsked,
@@ -26,6 +27,7 @@ from pythonic_assistant.wire import (
     write_answer,
     write_ask,
 )
+from worker.tools import tools_of
 
 
 async def echo(context: str, arguments: Mapping[str, Any]) -> Any:
@@ -34,11 +36,12 @@ async def echo(context: str, arguments: Mapping[str, Any]) -> Any:
 
 def boxed(code: Any = echo, **parameters: Any) -> CheckedToolbox:
     schema = {"type": "object", "additionalProperties": False} | parameters
-    return toolbox_of([ToolSpec(name="tool", description="", parameters=schema)], {"tool": code}, "ann")
+    spec = ToolSpec(name="tool", description="", parameters=schema)
+    return toolbox_of([Tool(spec=spec, run=code)], "ann")
 
 
 async def test_a_built_in_tool_gets_its_context_and_its_defaults() -> None:
-    tools = toolbox_of([EARLIER_TASKS], {"earlier_tasks": echo}, "ann")
+    tools = toolbox_of([Tool(spec=EARLIER_TASKS, run=echo)], "ann")
     assert await tools.call("earlier_tasks", {"words": "tea"}) == {"for": "ann", "words": "tea", "limit": 5}
 
 
@@ -67,7 +70,7 @@ async def test_what_a_schema_refuses_never_runs(name: str, arguments: dict[str, 
     async def note(_: object, given: object) -> Any:
         ran.append(given)
 
-    tools = toolbox_of([EARLIER_TASKS, THREAD_FILES], {"earlier_tasks": note, "thread_files": note}, None)
+    tools = toolbox_of([Tool(spec=spec, run=note) for spec in (EARLIER_TASKS, THREAD_FILES)], None)
     with pytest.raises(ToolRefusedError, match=words) as refusal:
         await tools.call(name, arguments)
     assert ran == []
@@ -153,21 +156,36 @@ def test_a_tool_that_could_not_be_called_is_refused(
     name: str, parameters: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=words):
-        toolbox_of([ToolSpec(name=name, description="", parameters=parameters)], {name: echo}, "")
+        toolbox_of([Tool(spec=ToolSpec(name=name, description="", parameters=parameters), run=echo)], "")
 
 
 def test_a_tool_without_code_and_one_that_is_there_twice_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="no code"):
-        toolbox_of([THREAD_FILES], {}, "")
+        toolbox_of([Tool[str](spec=THREAD_FILES)], "")
     with pytest.raises(InvalidInputError, match="two tools"):
-        toolbox_of([THREAD_FILES, THREAD_FILES], {"thread_files": echo}, "")
+        toolbox_of([Tool(spec=THREAD_FILES, run=echo)] * 2, "")
+
+
+@pytest.mark.parametrize("risk", ["write", "irreversible"])
+def test_no_tool_that_does_more_than_read_gets_past_the_ledger(risk: Any) -> None:
+    spec = replace(THREAD_FILES, risk=risk)
+
+    async def act(_: str, __: object, ___: str) -> Any:
+        return None
+
+    with pytest.raises(InvalidInputError, match="does more than read, so it needs act"):
+        toolbox_of([Tool(spec=spec, run=echo)], "")
+    with pytest.raises(InvalidInputError, match="nobody here keeps the ledger"):
+        toolbox_of([Tool(spec=spec, act=act)], "")
+    with pytest.raises(InvalidInputError, match="no argument 'to' that could name a recipient"):
+        toolbox_of([Tool(spec=replace(THREAD_FILES, recipients=("to",)), run=echo)], "")
 
 
 def test_tools_are_granted_by_name() -> None:
-    assert specs_of(["thread_files", "thread_files"]) == (THREAD_FILES,)
-    assert specs_of(BUILT_IN) == (EARLIER_TASKS, THREAD_FILES)
+    assert [tool.spec for tool in tools_of(["thread_files", "thread_files"])] == [THREAD_FILES]
+    assert [tool.spec for tool in tools_of(BUILT_IN)] == list(BUILT_IN.values())
     with pytest.raises(InvalidInputError, match=r"no tool 'sudo'; the tools are earlier_tasks, thread_files"):
-        specs_of(["thread_files", "sudo"])
+        tools_of(["thread_files", "sudo"])
 
 
 async def test_overlapping_calls_get_the_answers_of_their_own_numbers() -> None:

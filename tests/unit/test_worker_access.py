@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pythonic_assistant.adapters.egress.means import Unrecorded
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, key_of
 from pythonic_assistant.adapters.secrets.vault import generate_key, seal
 from pythonic_assistant.adapters.store.supabase_secrets import SealedSecret
 from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
-from pythonic_assistant.domain.event import EgressBegun, EgressRequested, Noted
+from pythonic_assistant.domain.event import EgressRequested, Noted
 from pythonic_assistant.domain.secret import BoundSecret
 from pythonic_assistant.domain.task import ClaimedTask
+from pythonic_assistant.ports import EffectLedger
 from pythonic_assistant.wire import TimedEvent, ToolAnswered, ToolAsked
 from worker.access import Means, TaskAccess
 from worker.bounds import bounds_of
@@ -69,7 +71,7 @@ class Broker:
     hosts: tuple[str, ...] = ()
     secrets: tuple[BoundSecret, ...] = ()
     report: Callable[[EgressRequested], None] | None = None
-    announce: Callable[[EgressBegun], Awaitable[bool]] | None = None
+    ledger: EffectLedger | None = None
     revoked: list[str] = field(default_factory=list[str])
 
     def grant(
@@ -78,9 +80,9 @@ class Broker:
         hosts: Sequence[str],
         secrets: Sequence[BoundSecret],
         report: Callable[[EgressRequested], None],
-        announce: Callable[[EgressBegun], Awaitable[bool]],
+        ledger: EffectLedger,
     ) -> Grant:
-        self.announce = announce
+        self.ledger = ledger
         self.hosts, self.secrets, self.report = tuple(hosts), tuple(secrets), report
         return Grant()
 
@@ -90,11 +92,7 @@ class Broker:
 
 def access_of(store: Store, broker: Broker) -> tuple[TaskAccess, list[TimedEvent]]:
     told: list[TimedEvent] = []
-    return TaskAccess(Means(store=store, key=KEY, broker=broker), told.append, stored), told
-
-
-async def stored() -> bool:
-    return True
+    return TaskAccess(Means(store=store, key=KEY, broker=broker), told.append, Unrecorded()), told
 
 
 def warnings(told: list[TimedEvent]) -> list[str]:
@@ -125,25 +123,6 @@ async def test_code_gets_a_placeholder_and_the_broker_the_value() -> None:
     assert access.grant is not None
     assert (access.grant.token, access.grant.certificate) == ("the-token", "PEM")
     assert "the value" not in repr((access.grant, access.secrets, store.secrets))
-
-
-@pytest.mark.parametrize("kept", [True, False])
-async def test_what_is_about_to_be_sent_is_told_and_then_waits_until_it_is_stored(kept: bool) -> None:
-    told, broker, gate = list[TimedEvent](), Broker(), asyncio.Event()
-
-    async def stored() -> bool:
-        await gate.wait()
-        return kept
-
-    access = TaskAccess(Means(store=Store(), key=KEY, broker=broker), told.append, stored)
-    await access.open("someone", ["api.github.com"])
-    assert broker.announce is not None
-    event = EgressBegun(host="api.github.com", method="POST")
-    asking = asyncio.ensure_future(broker.announce(event))
-    await asyncio.sleep(0.01)
-    assert [timed.event for timed in told] == [event] and not asking.done()
-    gate.set()
-    assert await asking is kept
 
 
 async def test_placeholders_are_of_one_attempt_alone() -> None:
@@ -292,7 +271,7 @@ def task_with(*tools: str, thread: str | None = "their-thread") -> ClaimedTask:
 
 async def test_a_tool_works_for_the_tasks_person_whatever_the_code_says() -> None:
     records = Records()
-    tools = TaskTools(task_with("earlier_tasks"), records)
+    tools = TaskTools(task_with("earlier_tasks"), records, Unrecorded())
     answered = await tools.answer(ToolAsked(id=7, tool="earlier_tasks", arguments={"words": "bill"}))
     assert answered == ToolAnswered(id=7, value=[{"id": 1}])
     assert records.asked == [("their-id", "bill", 5)]
@@ -305,7 +284,7 @@ async def test_a_tool_works_for_the_tasks_person_whatever_the_code_says() -> Non
 
 async def test_a_tool_that_was_not_granted_is_not_called() -> None:
     records = Records()
-    answered = await TaskTools(task_with("earlier_tasks"), records).answer(
+    answered = await TaskTools(task_with("earlier_tasks"), records, Unrecorded()).answer(
         ToolAsked(id=1, tool="thread_files", arguments={})
     )
     assert answered.error is not None
@@ -315,16 +294,16 @@ async def test_a_tool_that_was_not_granted_is_not_called() -> None:
 
 async def test_a_tool_without_a_database_or_a_thread_says_so() -> None:
     asked = ToolAsked(id=1, tool="thread_files", arguments={})
-    failed = await TaskTools(task_with("thread_files"), Records()).answer(asked)
+    failed = await TaskTools(task_with("thread_files"), Records(), Unrecorded()).answer(asked)
     assert failed.error is not None
     assert "did not answer" in failed.error
-    nothing = await TaskTools(task_with("thread_files", thread=None), Records()).answer(asked)
+    nothing = await TaskTools(task_with("thread_files", thread=None), Records(), Unrecorded()).answer(asked)
     assert (nothing.value, nothing.error) == ([], None)
 
 
 def test_an_assistant_that_grants_a_tool_that_is_none_is_told_so() -> None:
     with pytest.raises(InvalidInputError, match="send_rockets"):
-        TaskTools(task_with("send_rockets"), Records())
+        TaskTools(task_with("send_rockets"), Records(), Unrecorded())
 
 
 async def test_a_flood_of_calls_is_bounded_and_every_call_is_answered() -> None:
@@ -335,7 +314,7 @@ async def test_a_flood_of_calls_is_bounded_and_every_call_is_answered() -> None:
     async def send(answered: ToolAnswered) -> None:
         answers.append(answered)
 
-    answering = Answering(TaskTools(task_with("earlier_tasks"), records), send)
+    answering = Answering(TaskTools(task_with("earlier_tasks"), records, Unrecorded()), send)
     for number in range(MOST_WAITING + 10):
         answering.ask(ToolAsked(id=number, tool="earlier_tasks", arguments={}))
     await asyncio.sleep(0.05)
@@ -356,7 +335,7 @@ async def test_calls_that_are_open_at_the_end_are_dropped() -> None:
     async def send(answered: ToolAnswered) -> None:
         answers.append(answered)
 
-    answering = Answering(TaskTools(task_with("earlier_tasks"), records), send)
+    answering = Answering(TaskTools(task_with("earlier_tasks"), records, Unrecorded()), send)
     answering.ask(ToolAsked(id=1, tool="earlier_tasks", arguments={}))
     await asyncio.sleep(0.01)
     await answering.close()

@@ -20,24 +20,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from pydantic import TypeAdapter, ValidationError
+
 from pythonic_assistant.adapters.egress import handing
 from pythonic_assistant.adapters.egress.accepting import accept
 from pythonic_assistant.adapters.egress.authority import Authority
 from pythonic_assistant.adapters.egress.means import (
     DEFAULT_LIMITS,
-    Announce,
     Means,
     ProxyLimits,
-    unannounced,
     upstream_trust,
 )
 from pythonic_assistant.adapters.egress.policy import Policy, Resolve, Route
 from pythonic_assistant.adapters.egress.proxy import serve
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.errors import ConfigurationError
 from pythonic_assistant.domain.event import EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret
+from pythonic_assistant.ports import EffectLedger
 
 _log = logging.getLogger(__name__)
+_places: Final[TypeAdapter[Place]] = TypeAdapter(Place)
 
 MOST_LISTENERS: Final = 16
 """Of one grant at the same time: an attempt has one session, and a few more for its checks."""
@@ -149,7 +152,7 @@ class EgressBroker:
         hosts: Sequence[str],
         secrets: Sequence[BoundSecret] = (),
         report: Callable[[EgressRequested], None],
-        announce: Announce = unannounced,
+        ledger: EffectLedger | None = None,
     ) -> Grant:
         """Let the sessions of one attempt out.
 
@@ -157,7 +160,7 @@ class EgressBroker:
             hosts: names that `domain.hosts.read_host` has passed.
             secrets: to swap in, each for its own hosts.
             report: told of every request at its end, on the event loop, also while `revoke` waits.
-            announce: stores what may change something, before it is sent.
+            ledger: where what may change something is written down before it is sent.
         """
         means = Means(
             policy=Policy(hosts, self._routes, resolve=self._resolve),
@@ -166,7 +169,7 @@ class EgressBroker:
             limits=self._limits,
             secrets=secrets,
             report=report,
-            announce=announce,
+            ledger=ledger,
         )
         granted = _Granted(token=randomness.token_urlsafe(32), means=means)
         self._grants.append(granted)
@@ -227,13 +230,6 @@ class EgressBroker:
                 refusal = "The way out is closed: the attempt that this session belongs to has ended."
             elif not handing.is_listener(listener):
                 refusal = "The descriptor is no listening TCP socket."
-            elif granted.means.sent:
-                # A second session of an attempt runs the code of the first one again.
-                what = ", ".join(f"{method} {host}" for method, host in sorted(granted.means.sent))
-                refusal = (
-                    f"The session was lost after it had sent {what[:500]}. Its code is not run again, "
-                    "because that would be sent twice: look whether it had its effect, then retry the task."
-                )
             elif len(granted.services) >= MOST_LISTENERS:
                 refusal = f"One attempt may have {MOST_LISTENERS} sessions with a way out at the same time."
             else:
@@ -258,8 +254,10 @@ async def _service(connection: socket.socket, listener: socket.socket, means: Me
     serving = asyncio.create_task(serve(listener, means))
     try:
         async for word in handing.words(connection):
-            means.reading = word == handing.READING
+            means.place = _places.validate_json(word)
             await handing.answer(connection, "")
+    except ValidationError:
+        _log.warning("a runner says nonsense", extra={"action": "egress_place"})
     finally:
         await _end({serving})
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from pythonic_assistant.adapters.egress import handing
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.errors import SandboxUnavailableError
 
 _ANSWER_SECONDS: Final = 15.0
@@ -69,20 +72,13 @@ class BrokerEgress:
             finally:
                 self._connections.remove(connection)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[None]:
-        """Let out only what changes nothing. See `ports.Egress.reading`.
+    async def at(self, place: Place) -> None:
+        """Say which execution the requests belong to. See `ports.Egress.at`.
 
         Raises:
             SandboxUnavailableError: the broker does not answer.
         """
-        await self._tell(handing.READING)
-        try:
-            yield
-        finally:
-            await self._tell(handing.ANYTHING)
-
-    async def _tell(self, word: bytes) -> None:
+        word = json.dumps(asdict(place)).encode()
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 for connection in tuple(self._connections):

@@ -11,7 +11,7 @@ import h11
 from pythonic_assistant.adapters.egress.client_side import ClientSide
 from pythonic_assistant.adapters.egress.exchange import Account, Exchange
 from pythonic_assistant.adapters.egress.line import Line
-from pythonic_assistant.adapters.egress.means import SAFE, Means
+from pythonic_assistant.adapters.egress.means import Means
 from pythonic_assistant.adapters.egress.message import absolute_target, read_head, tunnelled_path
 from pythonic_assistant.adapters.egress.policy import Target
 from pythonic_assistant.adapters.egress.refusal import FailedError, GoneError, RefusedError
@@ -117,7 +117,6 @@ class Connection:
         account = Account()
         try:
             target, path = self._where(request)
-            self._ensure_repeatable(method, target)
             head = read_head(request, target, path)
             kept, self._kept = self._kept, None
             if kept is not None and kept.target != target:
@@ -151,15 +150,6 @@ class Connection:
         if self._tunnel is None:
             return absolute_target(request, self._means.policy)
         return self._tunnel, tunnelled_path(request)
-
-    def _ensure_repeatable(self, method: str, target: Target) -> None:
-        if self._means.reading and method not in SAFE:
-            raise RefusedError(
-                f"This code runs once more after an interruption, and {method} to {target.host} is not sent "
-                "twice: it may have had its effect already.",
-                host=target.host,
-                port=target.port,
-            )
 
     async def _say(self, problem: RefusedError | FailedError | GoneError) -> None:
         """Tell the code why there is no answer, if it can still be told."""

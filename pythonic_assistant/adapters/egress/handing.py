@@ -11,7 +11,6 @@ from typing import Final
 
 from pythonic_assistant.adapters.egress.accepting import readable
 
-READING, ANYTHING = b"reading", b"anything"
 _END: Final = b"\n"
 _LONGEST: Final = 4096
 _DESCRIPTORS: Final = 4  # more than the one that is wanted: what does not fit would be lost without a word

@@ -12,8 +12,10 @@ from pythonic_assistant.adapters.egress.authority import Authority
 from pythonic_assistant.adapters.egress.means import DEFAULT_LIMITS, Means, ProxyLimits, upstream_trust
 from pythonic_assistant.adapters.egress.policy import Policy, Resolve, Route
 from pythonic_assistant.adapters.egress.proxy import serve
+from pythonic_assistant.domain.effect import Place
 from pythonic_assistant.domain.event import EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret
+from pythonic_assistant.ports import EffectLedger
 
 
 class ProxyEgress:
@@ -30,6 +32,7 @@ class ProxyEgress:
         cafile: Path | None = None,
         limits: ProxyLimits = DEFAULT_LIMITS,
         resolve: Resolve | None = None,
+        ledger: EffectLedger | None = None,
     ) -> None:
         self._authority = authority or Authority()
         self._means = Means(
@@ -39,6 +42,7 @@ class ProxyEgress:
             limits=limits,
             secrets=secrets,
             report=report,
+            ledger=ledger,
         )
 
     @property
@@ -51,14 +55,9 @@ class ProxyEgress:
         """PEM of the authority."""
         return self._authority.certificate
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[None]:
-        """Let out only what changes nothing. See `ports.Egress.reading`."""
-        self._means.reading = True
-        try:
-            yield
-        finally:
-            self._means.reading = False
+    async def at(self, place: Place) -> None:
+        """Say which execution the requests belong to. See `ports.Egress.at`."""
+        self._means.place = place
 
     @asynccontextmanager
     async def serve(self, listener: socket.socket) -> AsyncGenerator[None]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pythonic_assistant.adapters.egress.authority import Authority
 from pythonic_assistant.adapters.egress.policy import Policy
-from pythonic_assistant.adapters.egress.refusal import RefusedError
 from pythonic_assistant.adapters.egress.report import Reporter
 from pythonic_assistant.adapters.egress.vault import Vault
-from pythonic_assistant.domain.event import EgressBegun, EgressRequested
+from pythonic_assistant.domain.effect import Action, Begun, Go, Look, Outcome, Place
+from pythonic_assistant.domain.event import EgressRequested
 from pythonic_assistant.domain.secret import BoundSecret
+from pythonic_assistant.ports import EffectLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class ProxyLimits:
         idle_seconds: without a byte in either direction during a request.
         exchange_seconds: for a request and its answer.
         head_bytes: of a head, either way.
-        buffered_bytes: of a body in which secrets may be put.
+        buffered_bytes: of a body in which secrets may be put, or that is compared with an earlier one.
+        recorded_bytes: of an answer's body that can be given again.
         answer_bytes: of an answer's body.
         reports: that are told one by one.
     """
@@ -42,6 +44,7 @@ class ProxyLimits:
     exchange_seconds: float = 3600.0
     head_bytes: int = 64 << 10
     buffered_bytes: int = 16 << 20
+    recorded_bytes: int = 1 << 20
     answer_bytes: int = 1 << 30
     reports: int = 500
 
@@ -49,20 +52,25 @@ class ProxyLimits:
 DEFAULT_LIMITS: Final = ProxyLimits()
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1), so that a request may be sent twice."""
-Announce = Callable[[EgressBegun], Awaitable[bool]]
-"""Stores what is about to be sent; False where it must not be sent."""
 
 
-async def unannounced(_: EgressBegun) -> bool:
-    """Let a request go where nobody resumes the work."""
-    return True
+class Unrecorded:
+    """A ledger for where nobody resumes the work: everything is done, and nothing written down."""
+
+    async def begin(self, action: Action, place: Place, *, look: Look | None = None) -> Begun:  # noqa: ARG002
+        """As the port."""
+        return Go("", "")
+
+    async def end(self, key: str, outcome: Outcome, *, result: Any = None, error: str | None = None) -> None:
+        """As the port."""
 
 
 class Means:
     """A grant, as the proxy works with it.
 
     Attributes:
-        sent: hosts and methods of requests that may have changed something.
+        place: the execution that the requests belong to now.
+        ledger: where those are written down that may change something.
     """
 
     def __init__(
@@ -74,32 +82,16 @@ class Means:
         limits: ProxyLimits,
         secrets: Sequence[BoundSecret],
         report: Callable[[EgressRequested], None],
-        announce: Announce = unannounced,
+        ledger: EffectLedger | None = None,
     ) -> None:
         self.policy = policy
         self.authority = authority
         self.trust = trust
         self.limits = limits
         self.vault = Vault(secrets)
-        self.reading = False  # True while only safe methods are let out
+        self.place = Place()
+        self.ledger: EffectLedger = ledger or Unrecorded()
         self.reporter = Reporter(report, most=limits.reports, redact=self.vault.redactor.text)
-        self.sent: set[tuple[str, str]] = set()
-        self._announce = announce
-
-    async def about_to_send(self, method: str, host: str) -> None:
-        """Have it stored that a request is sent which may change something; once for each kind of it.
-
-        Raises:
-            RefusedError: it must not be sent any more.
-        """
-        if method in SAFE or (method, host) in self.sent:
-            return
-        if not await self._announce(EgressBegun(host=host, method=method)):
-            raise RefusedError(
-                "What this session sends cannot be recorded any more, so nothing is sent: its attempt has "
-                "ended, or the database refused what was to be recorded."
-            )
-        self.sent.add((method, host))
 
 
 def upstream_trust(cafile: Path | None = None) -> ssl.SSLContext:

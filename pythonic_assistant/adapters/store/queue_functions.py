@@ -118,6 +118,33 @@ class QueueFunctions(ABC):
         )
         return bool((await self._ask([call], DEADLINE_SECONDS))[0])
 
+    async def begin_effect(self, fence: Fence, effect: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As `ports.EffectStore.begin_effect`."""
+        return await self._of_effect("begin_effect", fence, effect=Json(dict(effect)))
+
+    async def ask_outcome(self, fence: Fence, key: str, preview: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As `ports.EffectStore.ask_outcome`."""
+        return await self._of_effect("ask_outcome", fence, effect_key=key, preview=Json(dict(preview)))
+
+    async def end_effect(
+        self, fence: Fence, key: str, state: str, *, result: Any = None, error: str | None = None
+    ) -> bool:
+        """As `ports.EffectStore.end_effect`."""
+        return bool(
+            await self._of_effect(
+                "end_effect", fence, effect_key=key, state=state, result=Json(result), error=error
+            )
+        )
+
+    async def expire_approvals(self) -> int:
+        """Let tasks go on about which nobody decided in time; returns how many."""
+        (count,) = await self._ask([Call("expire_approvals", {})], DEADLINE_SECONDS)
+        return int(count)
+
+    async def _of_effect(self, function: str, fence: Fence, **arguments: Any) -> Any:
+        call = self._call(function, task_id=fence.task_id, attempt=fence.attempt, **arguments)
+        return (await self._ask([call], DEADLINE_SECONDS))[0]
+
     def _claim(self, most: int, held: Sequence[Fence]) -> dict[str, Any]:
         return {
             "queue": self.queue,

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from pythonic_assistant.domain.budget import Usage
+from pythonic_assistant.domain.conversation import Recorded
 from pythonic_assistant.domain.plan import Plan, Step
 from pythonic_assistant.domain.task import (
     ClaimedTask,
@@ -38,6 +40,13 @@ class _Step(BaseModel):
     output: str | None
 
 
+class _Spent(BaseModel):
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+
 class _Task(BaseModel):
     id: int
     attempt: int
@@ -54,7 +63,8 @@ class _Task(BaseModel):
     limits: dict[str, Any]
     tools: list[str]
     saved: list[StoredVariable]
-    sent: list[str]
+    items: list[Recorded] = []
+    spent: _Spent = _Spent()
 
 
 class _Claim(BaseModel):
@@ -132,7 +142,8 @@ def _task(row: _Task) -> ClaimedTask:
         limits=row.limits,
         tools=tuple(row.tools),
         saved=tuple(row.saved),
-        sent=tuple(row.sent),
+        recorded=tuple(row.items),
+        spent=Usage(**row.spent.model_dump()),
     )
 
 
