@@ -9,7 +9,7 @@ from __future__ import annotations
 import streamlit as st
 
 from live.runtime import ROOT
-from pages import banner, chat, secrets, sidebar, sign_in, visit
+from pages import banner, chat, rules, secrets, sidebar, sign_in, visit
 
 # A picture of our own: Streamlit would load an icon by name from another host.
 st.set_page_config(
@@ -25,6 +25,7 @@ def show() -> None:
         return
     with visit.calmly():
         secrets.keep_open(visit.person())
+        rules.keep_open(visit.person())
         feed = visit.person().feed
         seen = feed.latest()  # before anything is read: the banner would miss a worker that comes meanwhile
         banner.show(feed)

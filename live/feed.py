@@ -1,8 +1,9 @@
 """What the page knows of one person's tasks: kept current by the event loop, read by any thread.
 
 Every part that can change has a channel with a number that grows with each change: `task:<id>`,
-`thread:<id>` (which tasks it has), `threads` (the list of conversations) and `status` (connection and
-workers). A reader takes the number first and the content second, so it never misses a change.
+`thread:<id>` (which tasks it has), `threads` (the list of conversations), `rules` (what they deliver) and
+`status` (connection and workers). A reader takes the number first and the content second, so it never misses
+a change.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from live.desk import Position
 from live.rows import ArtifactRow, EventRow, TaskRow, Worker
 from live.wording import UNAVAILABLE, UNSAFE, announcement
 
+_FAILURES_KEPT = 20
 ConnectionState = Literal["connecting", "connected", "lost"]
-STATUS, THREADS = "status", "threads"
+STATUS, THREADS, RULES = "status", "threads", "rules"
 
 # Begins at the clock, so that numbers of a page that was restarted are larger than those it gave before.
 _numbers = itertools.count(time.time_ns() // 1_000_000)
@@ -43,6 +45,15 @@ class Change:
     sentence: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A task that failed while the page was open; `number` grows from one to the next."""
+
+    number: int
+    task_id: int
+    thread_id: str | None
+
+
 class _Record:
     __slots__ = ("artifacts", "events", "ordered", "row")
 
@@ -60,6 +71,7 @@ class Feed:
         self.workers: tuple[Worker, ...] = ()
         self.connection: ConnectionState = "connecting"
         self.ended = False
+        self.failures: tuple[Failure, ...] = ()
         self._records: dict[int, _Record] = {}
         self._numbers: dict[str, int] = {}
         self._listeners: set[Callable[[Change], None]] = set()
@@ -127,6 +139,11 @@ class Feed:
         self._tell(Change())
 
     # Writing
+
+    def put_failure(self, task_id: int, thread_id: str | None) -> None:
+        """A task has failed for good: people are told wherever they are."""
+        failure = Failure(number=next(_numbers), task_id=task_id, thread_id=thread_id)
+        self.failures = (*self.failures[-(_FAILURES_KEPT - 1) :], failure)
 
     def put_task(self, row: TaskRow) -> None:
         """Follow a task, or take its newer row."""

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from live.desk import Desk
-from live.feed import THREADS, ConnectionState, Feed, worker_list
+from live.feed import RULES, THREADS, ConnectionState, Feed, worker_list
 from live.realtime import keep_connected
 from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
+from live.rule_desk import RuleDesk
 from live.secret_desk import SecretDesk
 from live.sessions import SessionBook, SessionEndedError
 from live.supabase_access import SupabaseAccess
@@ -37,6 +38,7 @@ class Person:
         self._book = book
         self.desk = Desk(access, user_id, self.token)
         self.secret_desk = SecretDesk(access, self.token)
+        self.rule_desk = RuleDesk(access, self.token, self.secret_desk)
         self._stale: set[int] = set()
         self._gaps: set[int] = set()
         self._told: set[int] = set()
@@ -164,11 +166,18 @@ class Person:
             verdict=payload.get("verdict"),
             cancelling=bool(payload.get("cancelling")) and payload.get("state") == "running",
         )
+        if payload.get("state") == "failed" and payload.get("kind") != "probe":
+            self.feed.put_failure(task_id, thread_id)
+            self.feed.touch(THREADS)
         self._forget_thread_list()
         if known:
             self._refresh(task_id)
         else:
             self._forget_lists(thread_id)
+
+    def heard_delivery(self, _payload: Mapping[str, Any]) -> None:
+        """Something was delivered by a rule, or could not be."""
+        self.feed.touch(RULES)
 
     def heard_tasks(self, payload: Mapping[str, Any]) -> None:
         """The states of several tasks have changed together."""
@@ -207,6 +216,7 @@ class Person:
             for thread_id in opened:
                 self.feed.touch(f"thread:{thread_id}")
             self.feed.touch(THREADS)
+            self.feed.touch(RULES)
         else:
             self.feed.set_connection(state)
             self.feed.set_workers(())

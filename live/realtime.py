@@ -19,6 +19,8 @@ class Hearer(Protocol):
 
     def heard_events(self, payload: Mapping[str, Any]) -> None: ...
 
+    def heard_delivery(self, _payload: Mapping[str, Any]) -> None: ...
+
     def heard_presence(self, state: Mapping[str, Any]) -> None: ...
 
     def heard_connection(self, state: ConnectionState) -> None: ...
@@ -44,6 +46,7 @@ async def keep_connected(
                     "task": hearer.heard_task,
                     "tasks": hearer.heard_tasks,
                     "events": hearer.heard_events,
+                    "delivery": hearer.heard_delivery,
                 },
             ),
             Subscription(topic="workers", on_presence=hearer.heard_presence),

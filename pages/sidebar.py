@@ -11,7 +11,7 @@ from live.feed import STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
 from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short, way_to_the_queue
-from pages import access, model_settings, secrets, visit
+from pages import access, failures, model_settings, rules, secrets, visit
 from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
@@ -40,12 +40,15 @@ def _panel() -> None:
         seen = max(feed.number(THREADS), feed.number(STATUS))
         if st.button("New thread", icon=":material/add:", width="stretch", key="new_thread"):
             _go(None)
+        failures.tell(person)
         _threads(person)
         st.divider()
         _status(feed, seen)
         model_settings.show(person)
         if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):
             secrets.show(person)
+        if st.button("Rules", icon=":material/bolt:", width="stretch", key="rules"):
+            rules.show()
         _account()
 
 

@@ -147,3 +147,16 @@ def email(given: Mapping[str, str]) -> str | None:
             f"PYTHONIC_EMAIL is {value!r}: write an e-mail address, such as me@example.org."
         )
     return value
+
+
+def smtp_url(given: Mapping[str, str]) -> Secret | None:
+    """Read the address of a mail server, which may hold a password."""
+    value = given.get("PYTHONIC_SMTP_URL")
+    if value is None:
+        return None
+    if not _is_url(value, ("smtp", "smtps")):
+        raise ConfigurationError(
+            "PYTHONIC_SMTP_URL is no address of a mail server: write it like "
+            "smtps://user:password@mail.example.org."
+        )
+    return Secret(value)

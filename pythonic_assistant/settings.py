@@ -29,6 +29,7 @@ from pythonic_assistant.setting_values import (
     labels,
     secret,
     shown,
+    smtp_url,
     url,
     whole_number,
 )
@@ -63,6 +64,9 @@ SETTING_NAMES: Final[tuple[str, ...]] = (
     "PYTHONIC_LIMITS",
     "PYTHONIC_PRIVATE_HOSTS",
     "PYTHONIC_SECRETS_KEY",
+    "PYTHONIC_SMTP_URL",
+    "PYTHONIC_MAIL_FROM",
+    "PYTHONIC_MAIL_TO",
     "PYTHONIC_EMAIL",
     "PYTHONIC_PASSWORD",
 )
@@ -75,6 +79,9 @@ _HIDDEN_FROM_PAGE: Final = frozenset(
         "OPENAI_BASE_URL",
         "PYTHONIC_MODEL",
         "PYTHONIC_SECRETS_KEY",
+        "PYTHONIC_SMTP_URL",
+        "PYTHONIC_MAIL_FROM",
+        "PYTHONIC_MAIL_TO",
     }
 )
 
@@ -102,6 +109,9 @@ class Settings:
         limits: of every sandbox session, by default and at most.
         private_hosts: routes to hosts with private addresses that code may be allowed to reach, as written.
         secrets_key: opens people's secrets; None means each worker's own.
+        smtp_url: of the mail server that rules send by; None: no e-mail is sent.
+        mail_from: the sender of such e-mail.
+        mail_to: addresses and @domains that rules may write to beside people's own, as written.
         email: who signs in at the command line; for the page, the local user of the embedded Supabase.
         password: of that person.
     """
@@ -124,6 +134,9 @@ class Settings:
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     private_hosts: str = ""
     secrets_key: Secret | None = None
+    smtp_url: Secret | None = None
+    mail_from: str = ""
+    mail_to: str = ""
     email: str | None = None
     password: Secret | None = None
 
@@ -180,6 +193,9 @@ def load_settings(
         limits=sandbox_limits(given),
         private_hosts=given.get("PYTHONIC_PRIVATE_HOSTS", ""),
         secrets_key=secret(given, "PYTHONIC_SECRETS_KEY"),
+        smtp_url=smtp_url(given),
+        mail_from=given.get("PYTHONIC_MAIL_FROM", ""),
+        mail_to=given.get("PYTHONIC_MAIL_TO", ""),
         email=email(given),
         password=secret(given, "PYTHONIC_PASSWORD"),
     )
@@ -270,6 +286,15 @@ def _check_groups(given: Mapping[str, str], role: Role) -> None:
             f"PYTHONIC_MODEL is {model!r}, but there is no server to ask: set OPENAI_API_KEY, or "
             "OPENAI_BASE_URL for a server of your own, or remove PYTHONIC_MODEL to see the demo."
         )
+    for there, missing, why in (
+        ("PYTHONIC_SMTP_URL", "PYTHONIC_MAIL_FROM", "the address that e-mail comes from"),
+        ("PYTHONIC_MAIL_FROM", "PYTHONIC_SMTP_URL", "the mail server to send by"),
+        ("PYTHONIC_MAIL_TO", "PYTHONIC_SMTP_URL", "the mail server to send by"),
+    ):
+        if there in given and missing not in given:
+            raise ConfigurationError(
+                f"{there} is set, but {missing} is not: set it to {why}, or remove {there}."
+            )
     if ("PYTHONIC_EMAIL" in given) != ("PYTHONIC_PASSWORD" in given):
         there, missing = "PYTHONIC_EMAIL", "PYTHONIC_PASSWORD"
         if missing in given:

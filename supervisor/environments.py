@@ -80,6 +80,10 @@ def of_worker(environ: Mapping[str, str], settings: Settings, access: Access) ->
     }
     if settings.secrets_key is not None:
         chosen["PYTHONIC_SECRETS_KEY"] = settings.secrets_key.reveal()
+    if settings.smtp_url is not None:
+        chosen["PYTHONIC_SMTP_URL"] = settings.smtp_url.reveal()
+        chosen["PYTHONIC_MAIL_FROM"] = settings.mail_from
+        chosen["PYTHONIC_MAIL_TO"] = settings.mail_to
     if access.database_url is not None:
         chosen["SUPABASE_DB_URL"] = access.database_url
     if settings.openai_api_key is not None:

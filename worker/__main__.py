@@ -21,9 +21,11 @@ from supabase import AsyncClient, AsyncClientOptions, acreate_client
 from pythonic_assistant import __version__
 from pythonic_assistant.adapters.egress.broker import EgressBroker
 from pythonic_assistant.adapters.egress.policy import Route, read_routes
+from pythonic_assistant.adapters.mail import Mailer, read_allowed, read_mail_server
 from pythonic_assistant.adapters.realtime_line import Subscription
 from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
+from pythonic_assistant.adapters.store.supabase_deliveries import SupabaseDeliveries
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
@@ -42,6 +44,7 @@ from worker.access import Means
 from worker.app import UNAVAILABLE, Readiness, create_app
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
+from worker.deliveries import LEASE_SECONDS, Deliverer
 from worker.engine import Engine
 from worker.expiring import keep_expiring
 from worker.identity import identity
@@ -51,6 +54,7 @@ from worker.publishing import publish
 from worker.reaching import SAID, Reached, Way, keep_hearing, reach
 from worker.runner import SpareRunner
 from worker.sweeping import keep_sweeping
+from worker.webhook import WebhookSender
 
 log = logging.getLogger("worker")
 
@@ -89,6 +93,8 @@ def config_of(settings: Settings) -> WorkerConfig:
         packages=settings.home / "packages",
         private_hosts=settings.private_hosts,
         secrets_key=settings.secrets_key.reveal() if settings.secrets_key else None,
+        mail=read_mail_server(settings.smtp_url.reveal(), settings.mail_from) if settings.smtp_url else None,
+        mail_to=read_allowed(settings.mail_to),
     )
 
 
@@ -125,6 +131,22 @@ class Worker:
             sandbox_problem=self.sandbox_problem,
             sandbox_note=self.sandbox_note,
             model=self.config.model.model if self.config.model else None,
+        )
+
+    def _deliverer(self, client: AsyncClient, secrets: SupabaseSecrets) -> Deliverer:
+        store = SupabaseDeliveries(
+            client,
+            worker=self.id,
+            can_mail=self.config.mail is not None,
+            allowed=self.config.mail_to,
+            lease_seconds=LEASE_SECONDS,
+        )
+        return Deliverer(
+            store,
+            secrets=secrets,
+            key=self.key,
+            webhooks=WebhookSender(routes=self.routes),
+            mailer=Mailer(self.config.mail) if self.config.mail else None,
         )
 
     def presence(self) -> dict[str, object]:
@@ -239,9 +261,13 @@ class Worker:
             facts=lambda: self.facts(reached.way),
         )
         self.engine = engine
+        deliverer = self._deliverer(client, secrets)
         try:
             async with asyncio.TaskGroup() as group:
-                hearing = keep_hearing(reached, self.config, engine, self._seen())
+                hearing = keep_hearing(
+                    reached, self.config, engine, self._seen(), {"delivery": deliverer.wake}
+                )
+                delivering = group.create_task(deliverer.serve(), name="deliveries")
                 beside = [
                     group.create_task(hearing, name="hints"),
                     group.create_task(_drain_when(stopped, engine), name="drain"),
@@ -250,6 +276,8 @@ class Worker:
                     group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep"),
                 ]
                 await engine.serve()
+                deliverer.stop()
+                await delivering
                 for task in beside:
                     task.cancel()
         finally:

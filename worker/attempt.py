@@ -295,20 +295,16 @@ class Attempt:
         if self._relay.lost.is_set():
             self._note("lease lost, result dropped", "lease_lost")
             return
-        ended = without_secrets(ended, self._access.redactor)
-        if not isinstance(ended, RunWaiting):
-            ended = with_refusals(ended, self._relay.refused)
-        ending = self._ending_of(ended)
+        ended = with_refusals(without_secrets(ended, self._access.redactor), self._relay.refused)
         try:
-            kept = await self._persist(lambda: self._queue.end(ending))
+            kept = await self._persist(lambda: self._queue.end(self._ending_of(ended)))
         except InvalidInputError as error:
             if not isinstance(ended, RunSucceeded):
                 raise
             refused = RunFailed(
                 error=f"The answer could not be stored: {error}", retryable=False, usage=ended.usage
             )
-            ending = self._ending_of(refused)
-            kept = await self._persist(lambda: self._queue.end(ending))
+            kept = await self._persist(lambda: self._queue.end(self._ending_of(refused)))
         self._note("attempt ended" if kept else "lease lost, result dropped", ended.kind)
 
     def _ending_of(self, ended: RunEnded) -> Ending:

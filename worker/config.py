@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pythonic_assistant.adapters.mail import MailServer
 from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.settings import SandboxChoice
@@ -36,6 +37,8 @@ class WorkerConfig:
         most_budget: the most that a task may name.
         private_hosts: the operator's routes to hosts with private addresses, as written.
         secrets_key: the private key for secrets; None means the one in `home`.
+        mail: where e-mail of rules is handed in; None: by this worker none is sent.
+        mail_to: addresses and @domains that rules may write to beside people's own.
     """
 
     supabase_url: str
@@ -64,6 +67,8 @@ class WorkerConfig:
     )
     private_hosts: str = ""
     secrets_key: str | None = None
+    mail: MailServer | None = None
+    mail_to: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"WorkerConfig({self.supabase_url!r}, slots={self.slots}, home={str(self.home)!r}, key=…)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -123,11 +123,18 @@ async def _require_same_database(direct: PostgresQueue, client: AsyncClient, fac
         )
 
 
-async def keep_hearing(reached: Reached, config: WorkerConfig, engine: Engine, seen: Subscription) -> None:
-    """Hear of tasks, and be present for people, until cancelled.
+async def keep_hearing(
+    reached: Reached,
+    config: WorkerConfig,
+    engine: Engine,
+    seen: Subscription,
+    others: Mapping[str, Callable[[Mapping[str, Any]], None]],
+) -> None:
+    """Hear of tasks and of other work, and be present for people, until cancelled.
 
     Args:
         seen: the Presence of this worker.
+        others: who else wants to hear of which broadcast to workers. These come over Realtime either way.
     """
     if reached.way == "direct" and config.database_url is not None:
         listener = PostgresListener(
@@ -139,12 +146,15 @@ async def keep_hearing(reached: Reached, config: WorkerConfig, engine: Engine, s
             on_up=_set_hints(engine, up=True),
             on_down=_set_hints(engine, up=False),
         )
-        line = _line(config, (seen,), _nothing_to_do, _nothing_to_do)
+        heard = Subscription(topic="queue", on_broadcast=others)
+        line = _line(config, (heard, seen), _nothing_to_do, _nothing_to_do)
         async with asyncio.TaskGroup() as group:
             group.create_task(listener.keep(), name="listener")
             group.create_task(line.keep(), name="realtime")
         return
-    hints = Subscription(topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel})
+    hints = Subscription(
+        topic="queue", on_broadcast={"queued": engine.wake, "cancel": engine.cancel, **others}
+    )
     await _line(config, (hints, seen), _set_hints(engine, up=True), _set_hints(engine, up=False)).keep()
 
 

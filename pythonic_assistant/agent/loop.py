@@ -196,6 +196,7 @@ def _instructions(request: RunRequest, hosts: Sequence[str], toolbox: Toolbox | 
         others=[name for name in names if name not in raw and name not in placeholders],
         limits=in_words(request.limits, request.budget),
         tools=[stub_of(spec) for spec in toolbox.specs] if toolbox is not None else [],
+        acting=bool(hosts) or any(spec.risk != "read" for spec in (toolbox.specs if toolbox else ())),
         assistant_instructions=request.instructions.strip(),
     )
 

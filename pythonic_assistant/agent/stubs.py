@@ -33,6 +33,8 @@ def stub_of(spec: ToolSpec) -> str:
     lines = [f"def {spec.name}({given}):", f'    """{_line(spec.description)}.']
     if told:
         lines += ["", *told]
+    if spec.risk == "irreversible":
+        lines += ["", "    It cannot be undone: a person is asked first."]
     lines += ["", f"    Returns {_line(spec.returns)}.", '    """']
     return "\n".join(lines)
 

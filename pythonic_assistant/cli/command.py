@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pythonic_assistant import __version__
+from pythonic_assistant.cli.rules_arguments import add_rules, run_rules
 from pythonic_assistant.domain.errors import AssistantError
 from pythonic_assistant.settings import Settings, load_settings
 
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     for each in (listing, setting, removing):
         each.add_argument("--json", action="store_true", help="print JSON instead of text")
 
+    add_rules(commands)
     commands.add_parser("doctor", help="look at each part, its version and its state")
     sandbox = commands.add_parser("sandbox", help="what generated code finds in its sandbox")
     parts = sandbox.add_subparsers(dest="part", required=True, metavar="packages")
@@ -120,6 +122,8 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
             if given.doing == "remove":
                 return await remove_secret(settings, given.name, as_json=given.json)
             return await list_secrets(settings, as_json=given.json)
+        case "rules":
+            return await run_rules(given, settings)
         case "cancel":
             from pythonic_assistant.cli.ask import cancel
 

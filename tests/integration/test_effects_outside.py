@@ -208,7 +208,8 @@ async def test_a_worker_that_dies_in_the_middle_leaves_a_question(
             await asyncio.sleep(0.02)
         # As kill -9: nothing is told any more, and the lease ends by itself.
         await world.database.execute(
-            """update public.tasks set lease_until = now() - interval '1 second', worker_id = gen_random_uuid()
+            """update public.tasks set lease_until = now() - interval '1 second',
+                worker_id = gen_random_uuid()
             where id = $1""",
             task,
         )

@@ -180,7 +180,8 @@ async def test_a_task_that_ended_is_shown_although_its_row_could_not_be_read_at_
 
     running = asyncio.create_task(person.run())
     try:
-        person.heard_task({"task_id": 7, "thread_id": "t", "state": "succeeded", "attempt": 1})
+        heard = {"thread_id": "t", "state": "succeeded", "attempt": 1}
+        person.heard_tasks({"tasks": [{"task_id": 6, **heard}, {"task_id": 7, **heard}]})
         await until(lambda: shown().state == "succeeded")
         assert reads == 3
     finally:

@@ -165,7 +165,7 @@ def answer_of(done: Done, target: Target, most: int) -> tuple[h11.Response, byte
     Raises:
         FailedError: there is none that could be given; it says what is known.
     """
-    record = cast("Mapping[str, Any]", done.result) if isinstance(done.result, dict) else {}
+    record = _record_in(done.result)
     if "status" not in record:
         raise FailedError(
             f"This was sent to {target.host} before and is not sent again. "
@@ -184,6 +184,10 @@ def answer_of(done: Done, target: Target, most: int) -> tuple[h11.Response, byte
     headers.append((b"X-Pythonic-Recorded", b"1"))
     reason = str(record.get("reason", "")).encode("latin-1", "replace")
     return h11.Response(status_code=status, headers=headers, reason=reason), body
+
+
+def _record_in(result: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", result) if isinstance(result, dict) else {}
 
 
 def _comparable(head: Head, body: bytes) -> bytes:

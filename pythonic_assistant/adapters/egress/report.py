@@ -59,8 +59,7 @@ class Reporter:
     def finish(self) -> None:
         """Report how many requests were not told of one by one.
 
-        Each outcome by itself: what was sent must not look as if all of it had been refused, because a task
-        that has sent something is not resumed without asking.
+        Each outcome by itself: what was sent must not look as if all of it had been refused.
         """
         more, self._more = self._more, {}
         for outcome, rest in more.items():
