@@ -51,7 +51,8 @@ class Database:
                         if self._connection is None or self._connection.is_closed():
                             self._connection = await asyncpg.connect(self.url, timeout=10)
                         return await work(self._connection)
-                    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
+                    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+                            asyncpg.PostgresConnectionError,
                             asyncpg.OperatorInterventionError):  # fmt: skip
                         if self._connection is not None:
                             self._connection.terminate()

@@ -18,13 +18,18 @@ _ANSWER_SECONDS = 6.0
 COUNT = "numbers = list(range({number}, {number} + 10))\nprint('first', numbers[0])\ntotal = sum(numbers)"
 MISTAKE = "print('begun')\nvalue = totl + 1"
 ACT = """\
-import json, urllib.request
+import json, urllib.error, urllib.request
 print('acting', flush=True)
 body = json.dumps({{"number": {number}, "what": "request"}}).encode()
 asked = urllib.request.Request("http://{host}/requests/{number}{query}", data=body, method="POST",
     headers={{"Content-Type": "application/json"}})
-with urllib.request.urlopen(asked, timeout=60) as answer:
-    status = answer.status
+try:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        status = answer.status
+except urllib.error.HTTPError as error:
+    status = error.read().decode()  # the answer is lost, but somebody has seen that it happened
+    if 'has seen that this happened' not in status:
+        raise
 told = send_message(to="n{number}", text="message")
 value = total + 1
 print('acted', status)
