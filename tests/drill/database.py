@@ -104,7 +104,8 @@ class Database:
                     person, assistant, text, label,
                 )  # fmt: skip
                 await connection.executemany(
-                    "insert into drill.arms (task, place) values ($1, $2)", [(task, place) for place in places]
+                    "insert into drill.arms (task, place) values ($1, $2)",
+                    [(task, place) for place in places],
                 )
             return task
 
@@ -123,7 +124,9 @@ class Database:
     async def outcome(self, transaction: str) -> str:
         """How a transaction ended: committed or aborted; waits while it goes on."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (said := await self.value("select pg_xact_status($1::text::xid8)", transaction)) == "in progress":
+            while (
+                said := await self.value("select pg_xact_status($1::text::xid8)", transaction)
+            ) == "in progress":
                 await asyncio.sleep(0.02)
         return said
 

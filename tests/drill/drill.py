@@ -84,7 +84,9 @@ async def prepared(*, direct: int, api: int, seed: int = 1, loud: bool = False) 
                 database = Database(supabase.said["database_url"])
                 await database.prepare()
                 for number in range(direct + api):
-                    machines.append(_machine(f"lane-{number}", supabase, model, effects, direct=number < direct))
+                    machines.append(
+                        _machine(f"lane-{number}", supabase, model, effects, direct=number < direct)
+                    )
                     await machines[-1].start()
                 field = Field(supabase, database, effects, gates, Book(), random.Random(seed))
                 lanes = [
@@ -99,7 +101,9 @@ async def prepared(*, direct: int, api: int, seed: int = 1, loud: bool = False) 
                 await supabase.stop()
 
 
-def _machine(label: str, supabase: Supabase, model: OpenAIServer, effects: Effects, *, direct: bool) -> Machine:
+def _machine(
+    label: str, supabase: Supabase, model: OpenAIServer, effects: Effects, *, direct: bool
+) -> Machine:
     home = temporary_state_folder()
     environment = ordinary() | {
         "PYTHONIC_HOME": str(home),

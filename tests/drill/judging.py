@@ -53,7 +53,9 @@ async def faults(database: Database, effects: Effects, book: Book) -> list[str]:
         row = rows[0]
         value = str(sum(range(number, number + 10)) + 1)
         if (row["state"], row["verdict"], row["answer"]) != ("succeeded", "proven", value):
-            wrong.append(f"{name} ended as {row['state']}, {row['verdict']}: {row['answer']!r}, {row['error']!r}.")
+            wrong.append(
+                f"{name} ended as {row['state']}, {row['verdict']}: {row['answer']!r}, {row['error']!r}."
+            )
         for what in ("request", "message"):
             if (times := done[number, what]) != 1:
                 wrong.append(f"{name}: its {what} was done {times} times.")

@@ -21,7 +21,12 @@ from tests.drill.script import Gates, prompt
 from tests.servers.effects import Effects
 
 ENDED = ("succeeded", "failed", "cancelled")
-GATES = ("model asked for a plan", "model asked for code", "model asked for a fix", "model asked for the answer")
+GATES = (
+    "model asked for a plan",
+    "model asked for code",
+    "model asked for a fix",
+    "model asked for the answer",
+)
 TASK_SECONDS = 240.0
 """Far more than a task takes that is killed four times; whoever takes longer is lost."""
 _PAUSE_SECONDS = 0.03
@@ -137,9 +142,10 @@ class Lane:
 
     def _follow(self, run: _Run) -> None:
         last = run.last
-        if last is None or last.seconds is not None or run.row["attempt"] <= last.base:
+        if last is None or run.row["attempt"] <= last.base:
             return
-        last.seconds = now() - last.at
+        if last.measured:
+            last.seconds = now() - last.at
         last.disturbed = self._field.book.disturbed(last.at, now())
         last.then = "a new attempt"
         run.last = None
@@ -156,9 +162,15 @@ class Lane:
         ask = "select state from public.effects where task_id = $1 and kind = 'request' order by id desc limit 1"
         before = await self._field.database.value(ask, run.task)
         kill = await self._strike(run, mission, "")
-        after = await self._field.database.value(ask, run.task) if mission.who in ("worker", "machine") else before
+        after = (
+            await self._field.database.value(ask, run.task)
+            if mission.who in ("worker", "machine")
+            else before
+        )
         if (before, after) == ("started", "started"):
-            kill.proof = "the effect server had counted it, the ledger said started, before and after the kill"
+            kill.proof = (
+                "the effect server had counted it, the ledger said started, before and after the kill"
+            )
 
     async def _waits(self, run: _Run) -> None:
         mission = run.missions.pop("waiting for a person", None)
@@ -170,7 +182,8 @@ class Lane:
         if run.deciding is not None and not run.deciding.done():
             return
         rows = await self._field.database.fetch(
-            "select id, kind from public.approvals where task_id = $1 and state = 'pending' order by id", run.task
+            "select id, kind from public.approvals where task_id = $1 and state = 'pending' order by id",
+            run.task,
         )
         if not rows:
             return
@@ -224,6 +237,7 @@ class Lane:
                 field.book.missed.append(mission)
                 return kill
             process.kill()
+            kill.measured = run.row["failures"] == 0
         elif mission.who in ("worker", "machine"):
             await self._machine.strike(for_good=mission.who == "machine")
         else:

@@ -21,7 +21,7 @@ from tests.drill.points import (
     every_mission,
 )
 
-MOST = 4
+MOST = 6
 """Kills of one task."""
 SERVICES: tuple[Who, ...] = ("database", "gateway", "lite")
 _ALL = {point.place: point for point in (*POINTS, *AFTER_A_DEATH)}
@@ -38,14 +38,7 @@ class Chain:
         """Whether one more kill can fall on this task and be what it is said to be."""
         if len(self.missions) >= MOST or any(one.place == mission.place for one in self.missions):
             return False
-        if not self.kinds & set(mission.point.kinds):
-            return False
-        both = [*self.missions, mission]
-        runners = [one for one in both if one.who == "runner"]
-        # The queue's pause after a first failure is measured, so a runner is the first to be killed.
-        return not runners or (
-            len(runners) == 1 and all(one is runners[0] or one.point.order > runners[0].point.order for one in both)
-        )
+        return bool(self.kinds & set(mission.point.kinds))
 
     def add(self, mission: Mission) -> None:
         """Take it."""
@@ -86,28 +79,54 @@ def _companion(point: Point) -> Mission:
 
 
 def short() -> tuple[list[Mission], list[Mission]]:
-    """At least one kill at every point, 60 and more: those of workers and runners, and those of services."""
+    """A kill at every point, and 60 or more: those of workers and runners, and those of services.
+
+    A worker's start takes seconds of a processor, so it is killed where it alone holds something.
+    """
     people: list[Mission] = []
-    moments: tuple[Moment, Moment] = ("after", "before")
-    for number, point in enumerate((*POINTS, *AFTER_A_DEATH)):
-        moment = moments[number % 2] if point.written else "during"
-        people.append(Mission(point, moment, "worker"))
-    for place in (
-        "event run_started", "event item_added", "event plan_made", "event output_written", "effect begun", "effect acted",
-        "effect recorded", "event check_executed", "event tool_called", "event egress_requested",
-        "model asked for code", "event model_called",
-    ):  # fmt: skip
-        people.append(Mission(_ALL[place], "during", "runner"))
-    for place in ("claim", "effect begun", "finish"):
-        people.append(Mission(_ALL[place], "after", "machine"))
-    people += [Mission(ANYWHERE, "during", who) for who in ("worker", "runner", "worker", "runner")]
-    kills: list[tuple[str, Who]] = [
-        ("claim", "database"), ("effect begun", "database"), ("effect acted", "database"),
-        ("effect recorded", "database"), ("decision", "database"), ("finish", "database"),
-        ("waiting for a person", "gateway"), ("file uploaded", "lite"), ("waiting for a person", "lite"),
-        ("file uploaded", "gateway"),
+    for number, point in enumerate(POINTS):
+        if "runner" in point.dies:
+            people.append(Mission(point, "during", "runner"))
+        elif point.place not in _OF_SERVICES:
+            people.append(
+                Mission(point, ("after", "before")[number % 2] if point.written else "during", "worker")
+            )
+    held: list[tuple[str, Moment]] = [
+        ("effect begun", "before"), ("effect begun", "after"), ("effect acted", "during"),
+        ("effect recorded", "before"), ("effect recorded", "after"), ("event step_finished", "after"),
     ]  # fmt: skip
-    return people, [Mission(_ALL[place], "during", who) for place, who in kills]
+    people += [Mission(_ALL[place], moment, "worker") for place, moment in held]
+    people += [Mission(_ALL["effect begun"], "after", "machine")]
+    people += [Mission(point, "after", "worker") for point in AFTER_A_DEATH]
+    for place in (
+        "effect begun",
+        "effect acted",
+        "effect recorded",
+        "event step_finished",
+        "event plan_made",
+    ):
+        people.append(Mission(_ALL[place], "during", "runner"))
+    people += [Mission(ANYWHERE, "during", "runner") for _ in range(6)]
+    services = [Mission(_ALL[place], "during", who) for place, dies in _OF_SERVICES.items() for who in dies]
+    return people, services
+
+
+_OF_SERVICES: dict[str, tuple[Who, ...]] = {
+    "waiting for a person": ("gateway", "lite"),
+    "event run_waiting": ("database",),
+    "decision": ("database",),
+    "effect begun": ("database",),
+    "effect acted": ("database",),
+    "effect recorded": ("database",),
+    "event plan_made": ("database",),
+    "event step_finished": ("database",),
+    "file uploaded": ("database", "lite"),
+    "event artifact_saved": ("database",),
+    "event variable_saved": ("database",),
+    "event run_succeeded": ("database",),
+    "claim": ("database",),
+    "finish": ("database",),
+}
 
 
 def long(kills: int, chance: random.Random) -> list[tuple[list[Mission], list[Mission]]]:
@@ -119,7 +138,8 @@ def long(kills: int, chance: random.Random) -> list[tuple[list[Mission], list[Mi
         chance.shuffle(missions)
         missions = missions[:left]
         everywhere = [
-            Mission(ANYWHERE, "during", chance.choice(ANYWHERE.dies)) for _ in range(min(left, len(missions) // 3))
+            Mission(ANYWHERE, "during", chance.choice(ANYWHERE.dies))
+            for _ in range(min(left, len(missions) // 3))
         ]
         missions = (missions + everywhere)[:left]
         chance.shuffle(missions)

@@ -16,8 +16,9 @@ class Kill:
         proof: what shows that it fell at the named point; empty when nothing does.
         then: what became of the task: a new attempt, the same one, a person had to be asked.
         seconds: until the task was claimed again, or the killed service answered again.
+        measured: whether `seconds` are told; the queue's pause after a second failure in a row is not waited for.
         disturbed: a service that the restart needs was killed meanwhile.
-    
+
     """
 
     mission: Mission
@@ -28,6 +29,7 @@ class Kill:
     then: str = "the attempt went on"
     seconds: float | None = None
     disturbed: bool = False
+    measured: bool = True
     base: int = 0
 
 

@@ -46,7 +46,9 @@ def sums(book: Book, wrong: Sequence[str], seconds: float) -> str:
     lines = [
         f"{len(book.kills)} kills ({', '.join(f'{name} {times}' for name, times in who.most_common())}) of "
         f"{len(book.tasks)} tasks in {seconds:.0f} s; {len(wrong)} faults.",
-        "People said: " + (", ".join(f"{word} {times}" for word, times in book.answered.items()) or "nothing") + ".",
+        "People said: "
+        + (", ".join(f"{word} {times}" for word, times in book.answered.items()) or "nothing")
+        + ".",
         "",
         "| way | killed | restarts | p50 s | p95 s | worst s |",
         "|---|---|---:|---:|---:|---:|",

@@ -20,9 +20,7 @@ URL = os.environ.pop("DRILL_EFFECTS_URL")
 
 async def _send(_: Context, arguments: Mapping[str, Any], key: str) -> Any:
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        answer = await client.post(
-            f"{URL}/messages", json=dict(arguments), headers={"Idempotency-Key": key}
-        )
+        answer = await client.post(f"{URL}/messages", json=dict(arguments), headers={"Idempotency-Key": key})
     return {"message_id": answer.json()["id"]}
 
 
