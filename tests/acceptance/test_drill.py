@@ -1,4 +1,4 @@
-"""The short form of the drill: 60 kills and more, one at each named point of a task's path, and nothing lost."""
+"""The short drill: 60 kills and more, at each named point of a task's path; nothing is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.drill.report import problems, sums, table
 
 LANES = 4
 SLOW_MACHINE = 6.0
-"""How many times the bounds of a restart: here other tests have the processors; `make drill` has the bounds."""
+"""Times the bounds of a restart: here other tests have the processors; `make drill` has the bounds."""
 
 
 @pytest.mark.timeout(600)

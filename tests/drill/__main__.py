@@ -1,4 +1,4 @@
-"""`python -m tests.drill --kills 1000`: the long form; prints the table and ends with 1 when anything is wrong."""
+"""`python -m tests.drill --kills 1000`: the long form; prints the table, ends with 1 if anything is wrong."""
 
 from __future__ import annotations
 

@@ -75,30 +75,31 @@ async def prepared(*, direct: int, api: int, seed: int = 1, loud: bool = False) 
     """
     gates = Gates()
     supabase = Supabase(temporary_state_folder())
-    with tempfile.TemporaryDirectory() as place, OpenAIServer(gates.script, key="sk-test") as model:
-        with effects_server(Path(place)) as effects:
-            database: Database | None = None
-            machines: list[Machine] = []
-            try:
-                await supabase.start()
-                database = Database(supabase.said["database_url"])
-                await database.prepare()
-                for number in range(direct + api):
-                    machines.append(
-                        _machine(f"lane-{number}", supabase, model, effects, direct=number < direct)
-                    )
-                    await machines[-1].start()
-                field = Field(supabase, database, effects, gates, Book(), random.Random(seed))
-                lanes = [
-                    Lane(field, machine, "direct" if number < direct else "api")
-                    for number, machine in enumerate(machines)
-                ]
-                yield Drill(field, lanes, loud)
-            finally:
-                await asyncio.gather(*(machine.stop() for machine in machines))
-                if database is not None:
-                    await database.close()
-                await supabase.stop()
+    with (
+        tempfile.TemporaryDirectory() as place,
+        OpenAIServer(gates.script, key="sk-test") as model,
+        effects_server(Path(place)) as effects,
+    ):
+        database: Database | None = None
+        machines: list[Machine] = []
+        try:
+            await supabase.start()
+            database = Database(supabase.said["database_url"])
+            await database.prepare()
+            for number in range(direct + api):
+                machines.append(_machine(f"lane-{number}", supabase, model, effects, direct=number < direct))
+                await machines[-1].start()
+            field = Field(supabase, database, effects, gates, Book(), random.Random(seed))
+            lanes = [
+                Lane(field, machine, "direct" if number < direct else "api")
+                for number, machine in enumerate(machines)
+            ]
+            yield Drill(field, lanes, loud)
+        finally:
+            await asyncio.gather(*(machine.stop() for machine in machines))
+            if database is not None:
+                await database.close()
+            await supabase.stop()
 
 
 def _machine(

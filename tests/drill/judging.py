@@ -37,12 +37,15 @@ async def faults(database: Database, effects: Effects, book: Book) -> list[str]:
     for task, (number, kind) in book.tasks.items():
         rows = await database.fetch(
             """select t.state, t.verdict, t.answer, t.error,
-                (select count(*) from public.messages m where m.task_id = t.id and m.role = 'assistant') as answers,
+                (select count(*) from public.messages m
+                    where m.task_id = t.id and m.role = 'assistant') as answers,
                 (select count(*) from public.artifacts a where a.task_id = t.id) as artifacts,
                 (select count(*) from public.artifacts a join storage.objects o on o.name = a.storage_path
                     where a.task_id = t.id) as stored,
-                (select count(*) from public.approvals p where p.task_id = t.id and p.state = 'pending') as pending,
-                (select count(*) from public.effects e where e.task_id = t.id and e.state = 'succeeded') as recorded
+                (select count(*) from public.approvals p
+                    where p.task_id = t.id and p.state = 'pending') as pending,
+                (select count(*) from public.effects e
+                    where e.task_id = t.id and e.state = 'succeeded') as recorded
             from public.tasks t where t.id = $1""",
             task,
         )
@@ -56,9 +59,11 @@ async def faults(database: Database, effects: Effects, book: Book) -> list[str]:
             wrong.append(
                 f"{name} ended as {row['state']}, {row['verdict']}: {row['answer']!r}, {row['error']!r}."
             )
-        for what in ("request", "message"):
-            if (times := done[number, what]) != 1:
-                wrong.append(f"{name}: its {what} was done {times} times.")
+        wrong += [
+            f"{name}: its {what} was done {done[number, what]} times."
+            for what in ("request", "message")
+            if done[number, what] != 1
+        ]
         expected = {"answers": 1, "artifacts": 1, "stored": 1, "pending": 0, "recorded": 2}
         wrong += [f"{name}: {k} is {row[k]}, not {v}." for k, v in expected.items() if row[k] != v]
         wrong += [f"{name}: {said}" for said in _of_events(events[task])]

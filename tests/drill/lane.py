@@ -1,4 +1,4 @@
-"""One worker and its tasks, one after the other: each is killed where its missions say, and followed to its end."""
+"""One worker and its tasks, one after the other: each killed where its missions say, and followed to its end."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Lane:
 
     async def _at_the_act(self, run: _Run) -> None:
         mission = run.missions.pop("effect acted")
-        ask = "select state from public.effects where task_id = $1 and kind = 'request' order by id desc limit 1"
+        ask = "select state from public.effects where task_id = $1 and kind = 'request' order by id desc"
         before = await self._field.database.value(ask, run.task)
         kill = await self._strike(run, mission, "")
         after = (
@@ -201,9 +201,10 @@ class Lane:
             try:
                 if await self._field.database.decide(self._people[0], approval, decision):
                     self._field.book.answer(decision)
-                return
             except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
                 await asyncio.sleep(0.1)  # the database was killed, or this very decision was
+            else:
+                return
 
     async def _at_breakpoint(self, run: _Run, stopped: Stopped) -> None:
         database = self._field.database
@@ -223,6 +224,8 @@ class Lane:
         wanted = {"before": "aborted", "after": "committed"}.get(mission.moment, outcome)
         if still and outcome == wanted:
             kill.proof = f"transaction {stopped.transaction} stood there through the kill, then: {outcome}"
+        else:
+            self._field.book.missed.append(mission)  # once more: it has to be shown
         (row,) = await database.fetch("select state, attempt from public.tasks where id = $1", run.task)
         kill.base = row["attempt"]
         self._settle(run, kill, row["state"])

@@ -16,7 +16,7 @@ class Kill:
         proof: what shows that it fell at the named point; empty when nothing does.
         then: what became of the task: a new attempt, the same one, a person had to be asked.
         seconds: until the task was claimed again, or the killed service answered again.
-        measured: whether `seconds` are told; the queue's pause after a second failure in a row is not waited for.
+        measured: whether `seconds` are told; the queue's pause after a second failure is not waited for.
         disturbed: a service that the restart needs was killed meanwhile.
 
     """

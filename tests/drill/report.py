@@ -57,7 +57,8 @@ def sums(book: Book, wrong: Sequence[str], seconds: float) -> str:
         ordered = sorted(values)
         p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
         lines.append(
-            f"| {way} | {name} | {len(values)} | {statistics.median(values):.1f} | {p95:.1f} | {ordered[-1]:.1f} |"
+            f"| {way} | {name} | {len(values)} | {statistics.median(values):.1f} | {p95:.1f} "
+            f"| {ordered[-1]:.1f} |"
         )
     return "\n".join(lines)
 
@@ -65,11 +66,14 @@ def sums(book: Book, wrong: Sequence[str], seconds: float) -> str:
 def problems(book: Book, *, bound_factor: float = 1.0) -> list[str]:
     """What is wrong with the drill itself: points not reached, kills that are not proven, slow restarts."""
     found = [f"{one.who} at {one.place} {one.moment}: never reached" for one in book.missed]
+    proven = {kill.mission for kill in book.kills if kill.proof}
+    found += [
+        f"{mission.who} at {mission.place} {mission.moment}: nothing shows that a kill fell there"
+        for mission in {kill.mission for kill in book.kills} - proven
+    ]
     for kill in book.kills:
         mission = kill.mission
         name = f"{mission.who} at {mission.place} {mission.moment}, task {kill.task}"
-        if not kill.proof:
-            found.append(f"{name}: nothing shows that the kill fell there")
         bound = BOUNDS[kill.way] * bound_factor
         if kill.seconds is not None and not kill.disturbed and kill.seconds > bound:
             found.append(f"{name}: {kill.seconds:.1f} s until it went on, more than {bound:g} s")

@@ -1,4 +1,4 @@
-"""Machines of their own, as far as the network goes: namespaces, each with a wire to this host that can be cut.
+"""Machines of their own, as far as the network goes: namespaces with a wire to this host that can be cut.
 
 Services of this host listen on its loopback and look at the name by which they are called; so each port is
 passed on, from the machine's loopback over its wire to the host's.
