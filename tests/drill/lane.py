@@ -1,4 +1,4 @@
-"""One worker and its tasks, one after the other: each killed where its missions say, and followed to its end."""
+"""One worker and its tasks, one by one: each killed where its missions say, and followed to its end."""
 
 from __future__ import annotations
 
