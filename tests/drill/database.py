@@ -123,11 +123,13 @@ class Database:
 
     async def outcome(self, transaction: str) -> str:
         """How a transaction ended: committed or aborted; waits while it goes on."""
+        ask = "select pg_xact_status($1::text::xid8)"
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (
-                said := await self.value("select pg_xact_status($1::text::xid8)", transaction)
-            ) == "in progress":
-                await asyncio.sleep(0.02)
+            try:
+                while (said := await self.value(ask, transaction)) == "in progress":
+                    await asyncio.sleep(0.02)
+            except asyncpg.InvalidParameterValueError:
+                return "aborted"  # a crash forgot even its number
         return said
 
     async def disarm(self, task: int, place: str) -> None:
