@@ -53,7 +53,10 @@ class Drill:
         while waiting:
             chain = waiting.pop(0)
             began = time.monotonic()
-            await lane.work(chain.missions, chain.kind)
+            try:
+                await lane.work(chain.missions, chain.kind)
+            except TimeoutError:  # the others go on; this task is found in the end, as it is
+                self.field.book.stuck += 1
             if self.loud:
                 told = ", ".join(f"{m.who} at {m.place} {m.moment}" for m in chain.missions)
                 sys.stderr.write(

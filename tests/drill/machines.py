@@ -185,12 +185,11 @@ class Machine:
 
     async def strike(self, *, for_good: bool) -> None:
         """Kill the worker and wait until it is dead; who follows is somebody else if it is for good."""
-        process = self._process
-        assert process is not None
+        while (process := self._process) is None or process.returncode is not None:
+            await asyncio.sleep(0.02)  # nobody is killed twice: the next one is about to start
         self._new_identity = self._new_identity or for_good
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.kill()
+        await process.wait()
 
     def runner(self, task: int, attempt: int) -> psutil.Process | None:
         """The runner of an attempt, while it lives."""

@@ -41,6 +41,7 @@ class Book:
     missed: list[Mission] = field(default_factory=list[Mission])
     tasks: dict[int, tuple[int, str]] = field(default_factory=dict[int, tuple[int, str]])
     """Task id to the drill's own number and kind."""
+    stuck: int = 0
     answered: dict[str, int] = field(default_factory=dict[str, int])
     services_down: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 

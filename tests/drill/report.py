@@ -66,6 +66,8 @@ def sums(book: Book, wrong: Sequence[str], seconds: float) -> str:
 def problems(book: Book, *, bound_factor: float = 1.0) -> list[str]:
     """What is wrong with the drill itself: points not reached, kills that are not proven, slow restarts."""
     found = [f"{one.who} at {one.place} {one.moment}: never reached" for one in book.missed]
+    if book.stuck:
+        found.append(f"{book.stuck} tasks did not end in time")
     proven = {kill.mission for kill in book.kills if kill.proof}
     found += [
         f"{mission.who} at {mission.place} {mission.moment}: nothing shows that a kill fell there"
