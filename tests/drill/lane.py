@@ -257,6 +257,8 @@ class Lane:
 
     def _settle(self, run: _Run, kill: Kill, state: str) -> None:
         """Follow the task from here, if it has to be claimed again."""
+        if run.last is not None and run.last is not kill:
+            run.last.then = "killed again before it went on"
         if kill.mission.who in ("runner", "worker", "machine") and state not in (*ENDED, "waiting"):
             run.last = kill
         else:
