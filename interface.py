@@ -9,7 +9,19 @@ from __future__ import annotations
 import streamlit as st
 
 from live.runtime import ROOT
-from pages import banner, chat, rules, secrets, sidebar, sign_in, visit
+from pages import (
+    banner,
+    budget,
+    chat,
+    health,
+    rules,
+    schedules,
+    secrets,
+    sidebar,
+    sign_in,
+    visit,
+    waiting,
+)
 
 # A picture of our own: Streamlit would load an icon by name from another host.
 st.set_page_config(
@@ -24,13 +36,16 @@ def show() -> None:
         sign_in.show()
         return
     with visit.calmly():
-        secrets.keep_open(visit.person())
-        rules.keep_open(visit.person())
+        for dialog in (secrets, schedules, rules, budget, health):  # one at most is open
+            dialog.keep_open(visit.person())
         feed = visit.person().feed
         seen = feed.latest()  # before anything is read: the banner would miss a worker that comes meanwhile
         banner.show(feed)
         sidebar.show()
-        chat.show(seen)
+        if waiting.wanted():
+            waiting.show(seen)
+        else:
+            chat.show(seen)
 
 
 st.navigation([st.Page(show, title="Pythonic Assistant", default=True)], position="hidden").run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from supabase import AsyncClient
@@ -123,9 +124,10 @@ class Desk:
         assistant_id: str | None = None,
         inputs: Sequence[Mapping[str, Any]] = (),
         kind: str = "task",
-        limits: Mapping[str, int] | None = None,
+        limits: Mapping[str, float] | None = None,
+        run_at: datetime | None = None,
     ) -> TaskRow:
-        """Ask a task; asked twice with the same key it is one task.
+        """Ask a task, not to be begun before `run_at`; asked twice with the same key it is one task.
 
         `limits` by the names of `pythonic_assistant.domain.limits.LEAST`; what is not named is as usual.
         """
@@ -141,6 +143,7 @@ class Desk:
                     "kind": kind,
                     "dedupe_key": dedupe_key,
                     "limits": dict(limits or {}),
+                    "run_at": run_at.isoformat() if run_at else None,
                 },
             ).execute()
         data: Any = found.data

@@ -1,26 +1,27 @@
 """What the page knows of one person's tasks: kept current by the event loop, read by any thread.
 
 Every part that can change has a channel with a number that grows with each change: `task:<id>`,
-`thread:<id>` (which tasks it has), `threads` (the list of conversations), `rules` (what they deliver) and
-`status` (connection and workers). A reader takes the number first and the content second, so it never misses
-a change.
+`thread:<id>` (which tasks it has), `threads` (the list of conversations), `rules` (what they deliver),
+`approvals` (what waits for the person) and `status` (connection and workers). A reader takes the number first
+and the content second, so it never misses a change.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from live.desk import Position
 from live.rows import ArtifactRow, EventRow, TaskRow, Worker
-from live.wording import UNAVAILABLE, UNSAFE, announcement
+from live.wording import UNAVAILABLE, UNSAFE, announcement, asked_announcement
+from pythonic_assistant.domain.decision import Approval
 
 _FAILURES_KEPT = 20
 ConnectionState = Literal["connecting", "connected", "lost"]
-STATUS, THREADS, RULES = "status", "threads", "rules"
+STATUS, THREADS, RULES, APPROVALS = "status", "threads", "rules", "approvals"
 
 # Begins at the clock, so that numbers of a page that was restarted are larger than those it gave before.
 _numbers = itertools.count(time.time_ns() // 1_000_000)
@@ -28,11 +29,12 @@ _numbers = itertools.count(time.time_ns() // 1_000_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
-    """A task as it is known now. `events` are in order; `number` is that of its channel."""
+    """A task as it is known now. `events` and `approvals` are in order; `number` is that of its channel."""
 
     row: TaskRow
     events: tuple[EventRow, ...]
     artifacts: tuple[ArtifactRow, ...]
+    approvals: tuple[Approval, ...]
     number: int
 
 
@@ -55,22 +57,27 @@ class Failure:
 
 
 class _Record:
-    __slots__ = ("artifacts", "events", "ordered", "row")
+    __slots__ = ("approvals", "artifacts", "events", "ordered", "row")
 
     def __init__(self, row: TaskRow) -> None:
         self.row = row
         self.events: dict[Position, EventRow] = {}
         self.ordered: tuple[EventRow, ...] | None = ()
         self.artifacts: tuple[ArtifactRow, ...] = ()
+        self.approvals: tuple[Approval, ...] = ()
 
 
 class Feed:
-    """One person's tasks, workers and connection. Changed on the event loop only."""
+    """One person's tasks, workers and connection. Changed on the event loop only.
+
+    `waiting` is what waits for the person over all threads, newest first; None until it is known.
+    """
 
     def __init__(self) -> None:
         self.workers: tuple[Worker, ...] = ()
         self.connection: ConnectionState = "connecting"
         self.ended = False
+        self.waiting: tuple[Approval, ...] | None = None
         self.failures: tuple[Failure, ...] = ()
         self._records: dict[int, _Record] = {}
         self._numbers: dict[str, int] = {}
@@ -102,7 +109,13 @@ class Feed:
             ordered = tuple(events[position] for position in sorted(events))
             if len(events) == len(record.events):
                 record.ordered = ordered
-        return TaskView(row=record.row, events=ordered, artifacts=record.artifacts, number=number)
+        return TaskView(
+            row=record.row,
+            events=ordered,
+            artifacts=record.artifacts,
+            approvals=record.approvals,
+            number=number,
+        )
 
     def followed(self) -> tuple[TaskRow, ...]:
         """The rows of all tasks that are followed."""
@@ -115,6 +128,10 @@ class Feed:
     def can_run(self) -> bool:
         """Whether a worker that is online runs code at all."""
         return any(worker.sandbox != UNAVAILABLE for worker in self.workers)
+
+    def serves(self, labels: Collection[str]) -> bool:
+        """Whether a worker that is online may take a task with these labels."""
+        return any(set(labels) <= set(worker.labels) for worker in self.workers)
 
     def has_unsafe(self) -> bool:
         """Whether a worker that is online runs code without walls."""
@@ -206,6 +223,24 @@ class Feed:
         if record is not None and record.artifacts != artifacts:
             record.artifacts = artifacts
             self.touch(f"task:{task_id}")
+
+    def put_approvals(self, task_id: int, approvals: tuple[Approval, ...]) -> None:
+        """Take what was asked for a task."""
+        record = self._records.get(task_id)
+        if record is not None and record.approvals != approvals:
+            record.approvals = approvals
+            self.touch(f"task:{task_id}")
+
+    def set_waiting(self, waiting: tuple[Approval, ...]) -> None:
+        """Take what waits for the person; what is new is read out."""
+        if waiting == self.waiting:
+            return
+        known = None if self.waiting is None else {one.id for one in self.waiting}
+        self.waiting = waiting
+        self.touch(APPROVALS)
+        for one in waiting:
+            if known is not None and one.id not in known:
+                self._tell(Change(sentence=asked_announcement(one)))
 
     def forget(self, task_id: int) -> None:
         """Stop following a task."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +18,7 @@ class LimitField:
 
     Attributes:
         name: as in `pythonic_assistant.domain.limits.LEAST`.
-        unit: what the person writes; `factor` of the limit's own unit.
+        unit: what the person writes; `factor` of the limit's own unit, or so many `parts` are one of it.
         usual: what holds where no worker and no assistant says otherwise, in `unit`.
     """
 
@@ -26,11 +27,14 @@ class LimitField:
     unit: str
     factor: int
     usual: int
+    parts: int = 1
 
     def usual_for(self, limits: Mapping[str, Any]) -> int:
         """What holds for an assistant with these limits, in `unit`."""
         given: Any = limits.get(self.name)
-        return given // self.factor if isinstance(given, int) else self.usual
+        if not isinstance(given, int | float):
+            return self.usual
+        return round(given * self.parts) if self.parts > 1 else int(given) // self.factor
 
 
 _SANDBOX, _BUDGET = SandboxLimits(), Budget()
@@ -50,10 +54,14 @@ FIELDS: Final = (
         usual=round(_BUDGET.execution_seconds),
     ),
     LimitField(name="seconds", label="Time in all", unit="seconds", factor=1, usual=round(_BUDGET.seconds)),
+    LimitField(name="tokens", label="Tokens", unit="thousands", factor=1000, usual=_BUDGET.tokens // 1000),
+    LimitField(
+        name="cost", label="Money", unit="US cents", factor=1, usual=round(_BUDGET.cost * 100), parts=100
+    ),
 )
 
 
-def read_own_limits(written: Mapping[str, int | None]) -> dict[str, int]:
+def read_own_limits(written: Mapping[str, int | None]) -> dict[str, float]:
     """Return the limits of a task in their own units.
 
     Args:
@@ -62,16 +70,16 @@ def read_own_limits(written: Mapping[str, int | None]) -> dict[str, int]:
     Raises:
         InvalidInputError: one is too small or too large.
     """
-    limits: dict[str, int] = {}
+    limits: dict[str, float] = {}
     for field in FIELDS:
         value = written.get(field.name)
         if value is None:
             continue
-        least = -(-LEAST[field.name] // field.factor)
+        least = math.ceil(LEAST[field.name] * field.parts / field.factor)
         if value < least:
             raise InvalidInputError(
                 f"{field.label} is {value:,} {field.unit}: write at least {least:,}, or leave it empty."
             )
-        limits[field.name] = value * field.factor
+        limits[field.name] = value / field.parts if field.parts > 1 else value * field.factor
     read_limits(limits)
     return limits

@@ -8,14 +8,19 @@ import time
 from collections.abc import Mapping
 from typing import Any, cast
 
+from live.approval_desk import ApprovalDesk, EffectRow
+from live.budget_desk import BudgetDesk
 from live.desk import Desk
 from live.feed import RULES, THREADS, ConnectionState, Feed, worker_list
+from live.health_desk import HealthDesk
 from live.realtime import keep_connected
 from live.rows import AssistantRow, TaskRow, ThreadRow, event_row, worker_of
 from live.rule_desk import RuleDesk
+from live.schedules import ScheduleDesk
 from live.secret_desk import SecretDesk
 from live.sessions import SessionBook, SessionEndedError
 from live.supabase_access import SupabaseAccess
+from pythonic_assistant.domain.decision import Approval
 from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -38,7 +43,14 @@ class Person:
         self._book = book
         self.desk = Desk(access, user_id, self.token)
         self.secret_desk = SecretDesk(access, self.token)
+        self.budget_desk = BudgetDesk(access, user_id, self.token)
+        self.health_desk = HealthDesk(access, self.token)
+        self.schedule_desk = ScheduleDesk(access, self.token)
         self.rule_desk = RuleDesk(access, self.token, self.secret_desk)
+        self.approval_desk = ApprovalDesk(access, self.token)
+        self._waiting_stale = False
+        self._settled: dict[int, Approval] = {}
+        self._effects: dict[int, tuple[object, tuple[EffectRow, ...]]] = {}
         self._stale: set[int] = set()
         self._gaps: set[int] = set()
         self._told: set[int] = set()
@@ -140,6 +152,37 @@ class Person:
         self._assistants = (time.monotonic(), await self.desk.assistants())
         return self._assistants[1]
 
+    async def waiting(self) -> tuple[Approval, ...]:
+        """What waits for the person over all threads, newest first."""
+        if self.feed.waiting is None:
+            self.feed.set_waiting(await self.approval_desk.pending())
+        return self.feed.waiting or ()
+
+    async def asked_before(self, ids: frozenset[int]) -> tuple[Approval, ...]:
+        """What was asked, as it was decided, newest first."""
+        missing = ids - self._settled.keys()
+        if missing:
+            found = await self.approval_desk.some(missing)
+            self._settled |= {one.id: one for one in found if not one.pending}
+        return tuple(self._settled[key] for key in sorted(ids & self._settled.keys(), reverse=True))
+
+    async def decide(
+        self, approval: Approval, decision: str, answer: str | None = None, *, always: bool = False
+    ) -> None:
+        """Decide about something; whatever comes of it, how it stands is read again."""
+        try:
+            await self.approval_desk.decide(approval.id, decision, answer, always=always)
+        finally:
+            self._ask_again(approval.task_id)
+
+    async def effects(self, task_id: int, stamp: object) -> tuple[EffectRow, ...]:
+        """What a task did outside; read again once `stamp`, made of what is known of it, is another."""
+        known = self._effects.get(task_id)
+        if known is None or known[0] != stamp:
+            known = (stamp, await self.approval_desk.effects(task_id))
+            self._effects[task_id] = known
+        return known[1]
+
     def added(self, row: TaskRow) -> None:
         """Follow a task that was just asked here, before the database tells of it."""
         self._told.add(row.id)
@@ -170,6 +213,8 @@ class Person:
             self.feed.put_failure(task_id, thread_id)
             self.feed.touch(THREADS)
         self._forget_thread_list()
+        if any(one.task_id == task_id for one in self.feed.waiting or ()):
+            self._ask_again(task_id)  # with its task a question ends
         if known:
             self._refresh(task_id)
         else:
@@ -183,6 +228,10 @@ class Person:
         """The states of several tasks have changed together."""
         for task in cast("list[Mapping[str, Any]]", payload["tasks"]):
             self.heard_task(task)
+
+    def heard_approvals(self, payload: Mapping[str, Any]) -> None:
+        """Something waits for the person, or does not any more."""
+        self._ask_again(int(payload["task_id"]))
 
     def heard_events(self, payload: Mapping[str, Any]) -> None:
         """Events of a task were stored."""
@@ -211,6 +260,7 @@ class Person:
             self._forget_thread_list()
             self._threads.clear()
             self._stale.update(row.id for row in self.feed.followed())
+            self._waiting_stale = True
             self._wake.set()
             self.feed.set_connection(state)
             for thread_id in opened:
@@ -229,8 +279,10 @@ class Person:
             self.feed.put_task(row)
         if fresh:
             artifacts = await self.desk.artifacts(fresh)
+            asked = await self.approval_desk.of_tasks(fresh)
             for task_id in fresh:
                 self.feed.put_artifacts(task_id, tuple(a for a in artifacts if a.task_id == task_id))
+                self.feed.put_approvals(task_id, tuple(a for a in asked if a.task_id == task_id))
         for row in rows:
             if not row.final:
                 await self.tell(row.id)
@@ -242,9 +294,11 @@ class Person:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            stale, gaps = self._stale, self._gaps
-            self._stale, self._gaps = set(), set()
+            stale, gaps, waiting_stale = self._stale, self._gaps, self._waiting_stale
+            self._stale, self._gaps, self._waiting_stale = set(), set(), False
             try:
+                if waiting_stale:
+                    self.feed.set_waiting(await self.approval_desk.pending())
                 await self._read_again(stale, gaps)
             except SessionEndedError:
                 raise
@@ -252,6 +306,7 @@ class Person:
                 # Whatever the reason, what was not read stays to be read: a card must not show an old state.
                 self._stale |= stale
                 self._gaps |= gaps
+                self._waiting_stale = self._waiting_stale or waiting_stale
                 self._wake.set()
                 level = logging.INFO if isinstance(error, StoreUnavailableError) else logging.WARNING
                 logger.log(level, "rows not read: %s", str(error)[:200], extra={"action": "catch_up"})
@@ -265,15 +320,23 @@ class Person:
             ids = sorted(stale)
             rows = await self.desk.tasks(ids)
             artifacts = await self.desk.artifacts(ids)
+            asked = await self.approval_desk.of_tasks(ids)
             found = {row.id for row in rows}
             for task_id in stale - found:
                 self.feed.forget(task_id)
             for row in rows:
                 self.feed.put_artifacts(row.id, tuple(a for a in artifacts if a.task_id == row.id))
+                self.feed.put_approvals(row.id, tuple(a for a in asked if a.task_id == row.id))
                 self.feed.put_task(row)
         for task_id in sorted((stale | gaps) & self._told):
             events = await self.desk.events_after(task_id, self.feed.last_contiguous(task_id))
             self.feed.put_events(task_id, events)
+
+    def _ask_again(self, task_id: int) -> None:
+        self._waiting_stale = True
+        if self.feed.task(task_id) is not None:
+            self._stale.add(task_id)
+        self._wake.set()
 
     def _refresh(self, task_id: int) -> None:
         self._stale.add(task_id)
@@ -297,5 +360,6 @@ class Person:
         for row in followed:
             if row.final and row.id not in keep:
                 self.feed.forget(row.id)
+                self._effects.pop(row.id, None)
                 self._told.discard(row.id)
         self._threads = {name: entry for name, entry in self._threads.items() if set(entry[1]) <= keep}

@@ -17,6 +17,8 @@ class Hearer(Protocol):
 
     def heard_tasks(self, payload: Mapping[str, Any]) -> None: ...
 
+    def heard_approvals(self, payload: Mapping[str, Any]) -> None: ...
+
     def heard_events(self, payload: Mapping[str, Any]) -> None: ...
 
     def heard_delivery(self, _payload: Mapping[str, Any]) -> None: ...
@@ -45,6 +47,7 @@ async def keep_connected(
                 on_broadcast={
                     "task": hearer.heard_task,
                     "tasks": hearer.heard_tasks,
+                    "approvals": hearer.heard_approvals,
                     "events": hearer.heard_events,
                     "delivery": hearer.heard_delivery,
                 },

@@ -16,7 +16,7 @@ DEMO_ID = "00000000-0000-4000-8000-000000000002"
 TASK_COLUMNS = (
     "id,thread_id,assistant_id,kind,prompt,inputs,model,state,run_at,attempt,failures,max_failures,"
     "cancel_requested_at,answer,verdict,evidence,error,usage,model_used,sandbox_tier,created_at,started_at,"
-    "finished_at,task_steps(executions)"
+    "finished_at,held_because,labels,task_steps(executions)"
 )
 
 Json = Mapping[str, Any]
@@ -53,6 +53,8 @@ class TaskRow:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     fixes: int = 0
+    held_because: str | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def final(self) -> bool:
@@ -184,6 +186,8 @@ def task_row(row: Json) -> TaskRow:
         run_at=maybe_time(row.get("run_at")),
         started_at=maybe_time(row.get("started_at")),
         finished_at=maybe_time(row.get("finished_at")),
+        held_because=row.get("held_because"),
+        labels=texts(row.get("labels")),
         fixes=sum(max(int(step["executions"]) - 1, 0) for step in _objects(row.get("task_steps"))),
     )
 

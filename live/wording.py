@@ -9,11 +9,13 @@ from datetime import datetime
 from typing import Final
 
 from live.rows import TaskRow
+from pythonic_assistant.domain.decision import Approval
 from pythonic_assistant.domain.errors import AssistantError, StoreUnavailableError
+from pythonic_assistant.domain.visible import visible
 
 STATE_WORDS: Final = {
     "scheduled": "Scheduled",
-    "held": "Held: you have reached your limit of active tasks",
+    "held": "Held",
     "queued": "Queued",
     "running": "Running",
     "waiting": "Waits for you",
@@ -34,7 +36,7 @@ ISOLATION_WORDS: Final = {
     "starting": "The sandbox is starting",
 }
 UNREACHABLE: Final = "The database does not answer: try again in a moment."
-_SECONDS_PER_MINUTE = 60
+_SECONDS_PER_MINUTE, _SECONDS_PER_DAY = 60, 86_400
 
 
 def duration(seconds: float) -> str:
@@ -72,10 +74,12 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def until(moment: datetime, now: datetime) -> str:
-    """When something happens that is yet to come: "in 40 s", "in 3 min 5 s"; "at once" when it is due."""
+    """When something happens that is yet to come: "in 40 s", "in 3 min 5 s", "in 7 days"; "at once"."""
     seconds = math.ceil((moment - now).total_seconds())
     if seconds <= 0:
         return "at once"
+    if seconds >= 2 * _SECONDS_PER_DAY:
+        return f"in {counted(round(seconds / _SECONDS_PER_DAY), 'day')}"
     return f"in {duration(seconds)}" if seconds >= 10 else f"in {seconds} s"
 
 
@@ -134,6 +138,24 @@ def walls(tier: str, limits: Mapping[str, float], hosts: Collection[str] | None)
     return " · ".join(parts)
 
 
+def dollars(amount: float) -> str:
+    """Money: "$5.00", "$0.0042"; more digits where it is less than a dollar, because tasks cost cents."""
+    if amount >= 1 or amount == 0:
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}" if amount >= 0.0001 else "less than $0.0001"
+
+
+def budget(amount: float) -> str:
+    """Money that may be spent: "$5.00", "$0.04"."""
+    return f"${amount:,.2f}"
+
+
+def no_worker_for(labels: Collection[str]) -> str:
+    """What keeps a task waiting whose labels no worker has that is online."""
+    word = "label" if len(labels) == 1 else "labels"
+    return f"Needs a worker with the {word} {', '.join(sorted(labels))}; none is online."
+
+
 def counted(count: int, word: str, plural: str = "") -> str:
     """A number with its word: "1 check", "3 checks". Give the plural when it is not the word with an s."""
     return f"{count:,} {word if count == 1 else plural or word + 's'}"
@@ -165,6 +187,11 @@ def announcement(old: TaskRow, new: TaskRow) -> str:
     return f"Task “{short(new.prompt, 60)}”: {status_words(new)}."
 
 
+def asked_announcement(approval: Approval) -> str:
+    """What a screen reader says when something begins to wait for the person."""
+    return f"Your decision is asked for: {short(visible(approval.question), 200)}"
+
+
 def elapsed(row: TaskRow, now: datetime) -> float | None:
     """Seconds since the task was first claimed, or that it took; None before."""
     if row.started_at is None:
@@ -178,21 +205,30 @@ def problem(error: AssistantError) -> str:
     return UNREACHABLE if isinstance(error, StoreUnavailableError) else str(error)
 
 
-# What GitHub's Markdown makes a link of by itself, after all escapes are gone:
-# https://github.github.com/gfm/#autolinks-extension-
-_LINKED = re.compile(
-    r"(?<!\w)((?:https?://|www\.)\S*[^\s.,;:!?)\]'\"]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)", re.IGNORECASE
+# What is made something else after all escapes are gone: GitHub's Markdown makes links
+# (https://github.github.com/gfm/#autolinks-extension-), and Streamlit makes its picture and signs like "→".
+_CHANGED = re.compile(
+    r"((?<!\w)(?:https?://|www\.)\S*[^\s.,;:!?)\]'\"]|(?<!\w)[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+    r"|:streamlit:|(?<!\S)(?:<->|->|<-|--|>=|<=|~=)(?!\S))",
+    re.IGNORECASE,
 )
 
 
 def plain(text: str) -> str:
-    """Text as Markdown that shows exactly this text on one line; addresses as code, or they became links."""
-    parts = _LINKED.split(" ".join(text.split()))
+    """Text as Markdown that shows exactly this text on one line; what would become a link or sign is code."""
+    parts = _CHANGED.split(" ".join(text.split()))
     return "".join(literal(part) if index % 2 else _escaped(part) for index, part in enumerate(parts))
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", text)
+    escaped = re.sub(r"([\\`*_{}\[\]()#+\-.!|~$:<>&])", r"\\\1", text)
+    # Streamlit looks for its icons before it reads any Markdown.
+    return escaped.replace(":material/", ":material\\/")
+
+
+def as_written(text: str) -> str:
+    """Text as Markdown that shows exactly this text: line breaks kept, nothing taken for Markdown."""
+    return "  \n".join(plain(line) if line.strip() else "&nbsp;" for line in text.splitlines())
 
 
 def literal(text: str) -> str:

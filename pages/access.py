@@ -13,7 +13,7 @@ from live.person import Person
 from live.rows import AssistantRow
 from live.secret_desk import SecretRow
 from live.wording import plain, problem, reach
-from pages import secrets, visit
+from pages import budget, secrets, visit
 from pages.text import small
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
 from pythonic_assistant.domain.hosts import read_hosts
@@ -57,7 +57,7 @@ def _icon(*, unsafe: bool, some: bool) -> str:
     return ":material/public:" if some else ":material/public_off:"
 
 
-def limits() -> Mapping[str, int]:
+def limits() -> Mapping[str, float]:
     """The limits of the next task, as the database takes them."""
     return st.session_state.get(_LIMITS) or {}
 
@@ -200,16 +200,18 @@ def _limits(assistant: AssistantRow) -> None:
     with st.expander("Limits for the next task", expanded=bool(limits()), type="compact"):
         if st.session_state.get(_LIMITS_PROBLEM):
             st.warning(plain(st.session_state[_LIMITS_PROBLEM]), icon=":material/info:")
-        for field in FIELDS:
-            st.number_input(
-                f"{field.label} ({field.unit})",
-                value=None,
-                step=1,
-                key=_limit_key(field.name),
-                placeholder=f"usually {field.usual_for(assistant.limits):,}",
-                on_change=_take_limits,
-                width=220,
-            )
+        budget.line(visit.person())
+        for column, fields in zip(st.columns(2, gap="small"), (FIELDS[::2], FIELDS[1::2]), strict=True):
+            with column:
+                for field in fields:
+                    st.number_input(
+                        f"{field.label} ({field.unit})",
+                        value=None,
+                        step=1,
+                        key=_limit_key(field.name),
+                        placeholder=f"usually {field.usual_for(assistant.limits):,}",
+                        on_change=_take_limits,
+                    )
         small("Empty is as usual. The worker may set lower ones.")
 
 

@@ -11,8 +11,21 @@ from live.feed import TaskView
 from live.person import Person
 from live.rows import TaskRow
 from live.story import Story, tell
-from live.wording import UNSAFE, counted, duration, elapsed, plain, size, status_words, until, walls
-from pages import outcome, timeline, visit
+from live.wording import (
+    UNSAFE,
+    as_written,
+    counted,
+    dollars,
+    duration,
+    elapsed,
+    no_worker_for,
+    plain,
+    size,
+    status_words,
+    until,
+    walls,
+)
+from pages import asked, effects, outcome, timeline, visit
 from pages.text import offer_all, small, wants_all
 
 _CANCEL, _RETRY, _RETRY_START = "Cancel", "Retry from the failed step", "Retry from the start"
@@ -39,6 +52,7 @@ def _card(task_id: int, focus: bool) -> None:
         with st.chat_message("assistant", avatar=":material/terminal:"):
             _head(person, view, focus)
             _work(person, view)
+            asked.show_all(person, view)
             outcome.show(person, view)
             _offer_retry(person, view.row)
 
@@ -46,17 +60,12 @@ def _card(task_id: int, focus: bool) -> None:
 def _asked(row: TaskRow) -> None:
     text = row.prompt
     if len(text) > _LONG_PROMPT and not wants_all(f"prompt-{row.id}"):
-        st.markdown(_as_written(text[:_LONG_PROMPT] + "…"))
+        st.markdown(as_written(text[:_LONG_PROMPT] + "…"))
         offer_all(f"prompt-{row.id}", f"Show all {len(text):,} characters")
     else:
-        st.markdown(_as_written(text))
+        st.markdown(as_written(text))
     for file in row.inputs:
         small(f":material/attach_file: {plain(str(file.get('name')))} · {size(int(file.get('bytes') or 0))}")
-
-
-def _as_written(text: str) -> str:
-    """A prompt as it was typed: line breaks kept, nothing taken for Markdown."""
-    return "  \n".join(plain(line) if line.strip() else "&nbsp;" for line in text.splitlines())
 
 
 def _head(person: Person, view: TaskView, focus: bool) -> None:
@@ -100,6 +109,7 @@ def _badge(row: TaskRow) -> None:
         "Refuted": (":material/cancel:", "red"),
         "Failed": (":material/error:", "red"),
         "Running": (":material/play_arrow:", "blue"),
+        "Waits for you": (":material/front_hand:", "orange"),
         "Cancelled": (":material/block:", "gray"),
         "Cancelling…": (":material/block:", "orange"),
     }.get(words, (":material/schedule:", "gray"))
@@ -136,6 +146,7 @@ def _work(person: Person, view: TaskView) -> None:
         box = st.expander(words, expanded=True, key=f"live-{row.id}", type="compact")
         with box:
             timeline.show(row.id, story, running=row.state == "running")
+            effects.show(person, view, story)
             if story.sandbox:
                 small(walls(story.sandbox, story.limits, story.hosts))
         return
@@ -154,6 +165,7 @@ def _work(person: Person, view: TaskView) -> None:
             current = person.feed.task(row.id) or view
             story = tell(current.events)
             timeline.show(row.id, story, running=False)
+            effects.show(person, current, story)
             small(walls(row.sandbox_tier or story.sandbox, story.limits, story.hosts))
             small(_figures(row, story))
 
@@ -164,6 +176,10 @@ def _waiting(person: Person, row: TaskRow) -> None:
         small("No worker is online. The task starts as soon as one is.")
     elif row.state == "queued" and person.feed.workers and not person.feed.can_run():
         small("No worker that is online can isolate code. The task starts as soon as one can.")
+    elif row.state == "queued" and person.feed.workers and not person.feed.serves(row.labels):
+        small(plain(no_worker_for(row.labels)))
+    elif row.state == "held" and row.held_because:
+        small(plain(row.held_because))
     elif row.state == "scheduled":
         when = until(row.run_at, datetime.now(UTC)) if row.run_at else "soon"
         if row.failures and row.error:
@@ -185,7 +201,10 @@ def _figures(row: TaskRow, story: Story) -> str:
         parts.append(counted(int(usage["turns"]), "model reply", "model replies"))
         parts.append(counted(tokens, "token"))
     if usage.get("cost") is not None:
-        parts.append(f"\\${float(usage['cost']):.4f}")
+        more = ", and replies of unknown cost" if usage.get("unpriced") else ""
+        parts.append(plain(dollars(float(usage["cost"]))) + more)
+    elif usage.get("turns"):
+        parts.append("cost unknown")
     if story.fixes:
         parts.append(counted(story.fixes, "fix", "fixes"))
     parts.append(f"attempt {row.attempt}, task {row.id}")

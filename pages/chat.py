@@ -6,6 +6,7 @@ import logging
 import mimetypes
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import streamlit as st
@@ -17,7 +18,7 @@ from live.person import Person
 from live.rows import ASSISTANT_ID, DEMO_ID, AssistantRow, IceBreaker, TaskRow
 from live.runtime import ROOT
 from live.wording import plain, problem
-from pages import access, card, visit
+from pages import access, card, visit, when
 from pages.text import small
 from pythonic_assistant.domain.errors import AssistantError, InvalidInputError
 
@@ -107,6 +108,7 @@ def _choose(person: Person, thread_id: str | None) -> AssistantRow:
         )
         assistant = assistants.get(chosen or "") or next(iter(assistants.values()))
         access.show(thread_id, assistant)
+        when.show()
         if (
             not assistant.scripted
             and person.feed.connection == "connected"
@@ -245,11 +247,13 @@ def _start(
             f"The text has {len(prompt):,} characters and a task takes up to {_MOST_PROMPT:,}: "
             "shorten it, or attach it as a file."
         )
+    run_at = when.moment()
     thread_id = thread_id or access.begin(person, assistant.id)
     row = visit.wait_for(
-        _enqueue(person, prompt, files, thread_id, assistant.id, dedupe_key, access.limits())
+        _enqueue(person, prompt, files, thread_id, assistant.id, dedupe_key, access.limits(), run_at)
     )
     access.forget()
+    when.forget()
     st.session_state.pop("nonce", None)
     st.session_state.pop(_SENT, None)
     if row.thread_id is not None:
@@ -264,7 +268,8 @@ async def _enqueue(
     thread_id: str | None,
     assistant_id: str,
     dedupe_key: str,
-    limits: Mapping[str, int],
+    limits: Mapping[str, float],
+    run_at: datetime | None,
 ) -> TaskRow:
     inputs = await person.desk.upload_all(files)
     row = await person.desk.enqueue(
@@ -274,6 +279,7 @@ async def _enqueue(
         assistant_id=assistant_id,
         inputs=inputs,
         limits=limits,
+        run_at=run_at,
     )
     person.added(row)
     return row

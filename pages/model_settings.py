@@ -55,6 +55,8 @@ def _result(person: Person) -> None:
         st.error(plain(row.error or "The test was cancelled."), icon=":material/error:")
     elif row.state in ("queued", "held") and not person.feed.workers:
         st.info("Waiting: no worker is online.", icon=":material/hourglass_top:")
+    elif row.state == "held" and row.held_because:
+        st.info(plain(row.held_because), icon=":material/hourglass_top:")
     else:
         st.info("Asking the model…", icon=":material/hourglass_top:")
         if row.error:

@@ -7,11 +7,23 @@ import uuid
 import streamlit as st
 
 from live import front
-from live.feed import STATUS, THREADS, Feed
+from live.feed import APPROVALS, STATUS, THREADS, Feed
 from live.person import Person
 from live.rows import ThreadRow, Worker
 from live.wording import STATE_WORDS, UNAVAILABLE, UNSAFE, counted, isolation, plain, short, way_to_the_queue
-from pages import access, failures, model_settings, rules, secrets, visit
+from pages import (
+    access,
+    budget,
+    failures,
+    health,
+    model_settings,
+    rules,
+    schedules,
+    secrets,
+    visit,
+    waiting,
+    when,
+)
 from pages.text import said_with_details, small
 
 _TITLE_CHARACTERS = 80  # the button cuts what it has no room for
@@ -22,6 +34,7 @@ _STATES = {
     "Failed": ":red[:material/error:]",
     "Refuted": ":red[:material/cancel:]",
     "Cancelled": ":gray[:material/block:]",
+    "Waits for you": ":orange[:material/front_hand:]",
     "Running": ":blue[:material/pending:]",
 }
 
@@ -37,14 +50,21 @@ def _panel() -> None:
     with visit.calmly():
         person = visit.person()
         feed = person.feed
-        seen = max(feed.number(THREADS), feed.number(STATUS))
+        seen = max(feed.number(channel) for channel in (THREADS, STATUS, APPROVALS))
         if st.button("New thread", icon=":material/add:", width="stretch", key="new_thread"):
             _go(None)
         failures.tell(person)
+        waiting.button(person)
         _threads(person)
         st.divider()
         _status(feed, seen)
         model_settings.show(person)
+        if st.button("Workers and tasks", icon=":material/monitor_heart:", width="stretch", key="health"):
+            health.show()
+        if st.button("Budget", icon=":material/savings:", width="stretch", key="budget"):
+            budget.show()
+        if st.button("Schedules", icon=":material/calendar_month:", width="stretch", key="schedules"):
+            schedules.show(person)
         if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):
             secrets.show(person)
         if st.button("Rules", icon=":material/bolt:", width="stretch", key="rules"):
@@ -60,6 +80,7 @@ def _go(thread_id: str | None) -> None:
     st.session_state.pop("assistant_chosen", None)
     st.session_state.pop("refusal", None)
     access.forget()
+    when.forget()
     st.session_state["gone"] = int(st.session_state.get("gone", 0)) + 1
     st.rerun()
 
@@ -171,7 +192,7 @@ def _status(feed: Feed, seen: int) -> None:
     words = {"connected": "Connected", "connecting": "Connecting…", "lost": "Connection lost, reconnecting…"}
     front.watch(
         "watch-sidebar",
-        [THREADS, STATUS],
+        [THREADS, STATUS, APPROVALS],
         seen,
         text=words[feed.connection],
         state="lost" if feed.connection == "lost" else "connected",

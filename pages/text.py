@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
 import streamlit as st
 
 from live.wording import counted
@@ -16,6 +19,17 @@ def small(text: str) -> None:
     Not `st.caption`, whose faded text has too little contrast (WCAG 2.2 asks for 4.5:1).
     """
     st.markdown("  \n".join(f":small[:gray[{line}]]" for line in text.split("  \n")))
+
+
+def local_time(moment: datetime, *, seconds: bool = False) -> str:
+    """A moment on the clock of whoever looks: "21 Nov 2026, 14:03"; with the zone where that is not known."""
+    name = st.context.timezone
+    try:
+        zone = ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = None
+    told = moment.astimezone(zone or UTC).strftime("%d %b %Y, %H:%M" + (":%S" if seconds else ""))
+    return told if zone is not None else f"{told} UTC"
 
 
 def cut_code(

@@ -1,15 +1,16 @@
-"""Reads `PYTHONIC_LIMITS`: what any session of the sandbox may use at most, and uses by default."""
+"""Reads `PYTHONIC_LIMITS`: what any session of the sandbox and any task may use, by default and at most."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Final
 
+from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.errors import ConfigurationError
-from pythonic_assistant.domain.limits import LEAST, MOST, SandboxLimits
+from pythonic_assistant.domain.limits import LEAST, MOST, MOST_COST, SandboxLimits
 
 _FIELDS: Final[Mapping[str, str]] = {
     "memory": "memory_bytes",
@@ -19,10 +20,14 @@ _FIELDS: Final[Mapping[str, str]] = {
     "output": "output_bytes",
     "inodes": "inodes",
     "open_files": "open_files",
+    "tokens": "tokens",
+    "cost": "cost",
 }
+_SPENDING: Final = ("tokens", "cost")
 _UNITS: Final[Mapping[str, int]] = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE: Final = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
 _COUNT: Final = re.compile(r"[0-9]{1,16}")
+_MONEY: Final = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,6})?")
 EXAMPLE: Final = "memory=2GiB, disk=1GiB, processes=128, cpu=600"
 
 
@@ -32,7 +37,23 @@ def sandbox_limits(given: Mapping[str, str]) -> SandboxLimits:
     Raises:
         ConfigurationError: a name is unknown or twice, or a value is none; the sentence says what to write.
     """
-    named: dict[str, int] = {}
+    named = _named(given)
+    return replace(
+        SandboxLimits(), **{name: int(value) for name, value in named.items() if name not in _SPENDING}
+    )
+
+
+def spending_limits(given: Mapping[str, str]) -> dict[str, float]:
+    """Read what one task may spend, such as `tokens=200000, cost=2.50`, by the names of `Budget`.
+
+    Raises:
+        ConfigurationError: as `sandbox_limits`.
+    """
+    return {name: value for name, value in _named(given).items() if name in _SPENDING}
+
+
+def _named(given: Mapping[str, str]) -> dict[str, float]:
+    named: dict[str, float] = {}
     for part in given.get("PYTHONIC_LIMITS", "").split(","):
         if not part.strip():
             continue
@@ -44,17 +65,20 @@ def sandbox_limits(given: Mapping[str, str]) -> SandboxLimits:
         if _FIELDS[name] in named:
             raise _refused(part.strip(), f"{name} is named twice; name it once")
         named[_FIELDS[name]] = _value(name, value)
-    return replace(SandboxLimits(), **named)
+    return named
 
 
-def written(limits: SandboxLimits) -> str:
-    """Return limits as `sandbox_limits` reads them."""
-    return ", ".join(f"{name}={getattr(limits, field)}" for name, field in _FIELDS.items())
+def written(limits: SandboxLimits, spending: Mapping[str, float]) -> str:
+    """Return limits as `sandbox_limits` and `spending_limits` read them."""
+    every = asdict(limits) | dict(spending)
+    return ", ".join(f"{name}={every[field]}" for name, field in _FIELDS.items() if field in every)
 
 
-def _value(name: str, text: str) -> int:
+def _value(name: str, text: str) -> float:
     field = _FIELDS[name]
-    least = LEAST[field]
+    if field == "cost":
+        return _money(text)
+    least = int(LEAST[field])
     if field.endswith("_bytes"):
         found = _SIZE.fullmatch(text)
         unit = found[2] if found else ""
@@ -65,9 +89,7 @@ def _value(name: str, text: str) -> int:
     else:
         if not _COUNT.fullmatch(text):
             what = "whole seconds" if name == "cpu" else "a whole number"
-            raise _refused(
-                f"{name}={text}", f"write {what}, such as {name}={getattr(SandboxLimits(), field)}"
-            )
+            raise _refused(f"{name}={text}", f"write {what}, such as {name}={_default(field)}")
         value = int(text)
         shortest = str(least)
     if not least <= value <= MOST:
@@ -76,8 +98,14 @@ def _value(name: str, text: str) -> int:
     return value
 
 
+def _money(text: str) -> float:
+    if not _MONEY.fullmatch(text) or not LEAST["cost"] <= float(text) <= MOST_COST:
+        raise _refused(f"cost={text}", "write US dollars, at least 0.01, such as cost=2.50")
+    return float(text)
+
+
 def _default(field: str) -> str:
-    value = int(getattr(SandboxLimits(), field))
+    value = int(getattr(Budget() if field in _SPENDING else SandboxLimits(), field))
     return _shown(value) if field.endswith("_bytes") else str(value)
 
 

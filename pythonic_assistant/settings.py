@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 
 from pythonic_assistant.domain.errors import ConfigurationError
 from pythonic_assistant.domain.limits import SandboxLimits
-from pythonic_assistant.setting_limits import sandbox_limits
+from pythonic_assistant.setting_limits import sandbox_limits, spending_limits
 from pythonic_assistant.setting_values import (
     Secret,
     choice,
@@ -107,6 +107,7 @@ class Settings:
         labels: what this worker offers to tasks that ask for a label.
         sandbox: how generated code is isolated; "unsafe" does not isolate, and is never chosen by "auto".
         limits: of every sandbox session, by default and at most.
+        spending: what one task may spend, by default and at most, by the names of `Budget`.
         private_hosts: routes to hosts with private addresses that code may be allowed to reach, as written.
         secrets_key: opens people's secrets; None means each worker's own.
         smtp_url: of the mail server that rules send by; None: no e-mail is sent.
@@ -132,6 +133,7 @@ class Settings:
     labels: tuple[str, ...] = ()
     sandbox: SandboxChoice = "auto"
     limits: SandboxLimits = field(default_factory=SandboxLimits)
+    spending: Mapping[str, float] = field(default_factory=dict[str, float])
     private_hosts: str = ""
     secrets_key: Secret | None = None
     smtp_url: Secret | None = None
@@ -191,6 +193,7 @@ def load_settings(
         labels=labels(given),
         sandbox=exact_choice(given, "PYTHONIC_SANDBOX", SANDBOX_CHOICES, exact="unsafe"),
         limits=sandbox_limits(given),
+        spending=spending_limits(given),
         private_hosts=given.get("PYTHONIC_PRIVATE_HOSTS", ""),
         secrets_key=secret(given, "PYTHONIC_SECRETS_KEY"),
         smtp_url=smtp_url(given),

@@ -74,7 +74,7 @@ def of_worker(environ: Mapping[str, str], settings: Settings, access: Access) ->
         "PYTHONIC_CODE_FORMAT": settings.code_format,
         "PYTHONIC_SLOTS": str(settings.slots),
         "PYTHONIC_SANDBOX": settings.sandbox,
-        "PYTHONIC_LIMITS": written(settings.limits),
+        "PYTHONIC_LIMITS": written(settings.limits, settings.spending),
         "PYTHONIC_LABELS": ",".join(settings.labels),
         "PYTHONIC_PRIVATE_HOSTS": settings.private_hosts,
     }

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -24,12 +25,16 @@ from pythonic_assistant.adapters.egress.policy import Route, read_routes
 from pythonic_assistant.adapters.mail import Mailer, read_allowed, read_mail_server
 from pythonic_assistant.adapters.realtime_line import Subscription
 from pythonic_assistant.adapters.sandbox import SandboxOptions, open_sandbox
+from pythonic_assistant.adapters.schedules.planning import plan_of
 from pythonic_assistant.adapters.secrets.keyring import WorkerKey, worker_key
 from pythonic_assistant.adapters.store.supabase_deliveries import SupabaseDeliveries
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
+from pythonic_assistant.adapters.store.supabase_prices import SupabasePrices
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_removals import SupabaseRemovals
+from pythonic_assistant.adapters.store.supabase_schedules import SupabaseSchedules
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
+from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.errors import (
     AssistantError,
     ConfigurationError,
@@ -43,16 +48,19 @@ from pythonic_assistant.wire import ModelConfig
 from worker.access import Means
 from worker.app import UNAVAILABLE, Readiness, create_app
 from worker.attempt import Attempt
-from worker.config import WorkerConfig
+from worker.config import MOST_BUDGET, WorkerConfig
 from worker.deliveries import LEASE_SECONDS, Deliverer
 from worker.engine import Engine
 from worker.expiring import keep_expiring
 from worker.identity import identity
 from worker.logs import log_to_stderr
+from worker.metrics import Metrics
 from worker.presence import only_be_seen, presence_of
+from worker.pricing import Pricing
 from worker.publishing import publish
 from worker.reaching import SAID, Reached, Way, keep_hearing, reach
 from worker.runner import SpareRunner
+from worker.schedules import ScheduleClock
 from worker.sweeping import keep_sweeping
 from worker.webhook import WebhookSender
 
@@ -90,6 +98,8 @@ def config_of(settings: Settings) -> WorkerConfig:
         database_url=settings.supabase_db_url.reveal() if settings.supabase_db_url else None,
         sandbox=settings.sandbox,
         limits=settings.limits,
+        budget=replace(Budget(), **settings.spending),
+        most_budget=replace(MOST_BUDGET, **settings.spending),
         packages=settings.home / "packages",
         private_hosts=settings.private_hosts,
         secrets_key=settings.secrets_key.reveal() if settings.secrets_key else None,
@@ -115,6 +125,7 @@ class Worker:
         self.routes = routes
         self.started_at = datetime.now(UTC)
         self.engine: Engine | None = None
+        self.metrics = Metrics()
         self.way: Way | None = None
         self.problem = ""
         self.sandbox_tier = "starting"
@@ -131,6 +142,7 @@ class Worker:
             sandbox_problem=self.sandbox_problem,
             sandbox_note=self.sandbox_note,
             model=self.config.model.model if self.config.model else None,
+            slots=self.config.slots,
         )
 
     def _deliverer(self, client: AsyncClient, secrets: SupabaseSecrets) -> Deliverer:
@@ -237,6 +249,7 @@ class Worker:
         secrets = SupabaseSecrets(client)
         means = Means(store=secrets, key=self.key, broker=broker)
         records = SupabaseRecords(client)
+        pricing = Pricing(SupabasePrices(client))
 
         def attempt_of(task: ClaimedTask, endings: Endings) -> Attempt:
             return Attempt(
@@ -251,6 +264,8 @@ class Worker:
                 means=means,
                 records=records,
                 effects=queue,
+                pricing=pricing,
+                metrics=self.metrics,
             )
 
         engine = Engine(
@@ -259,14 +274,15 @@ class Worker:
             store=queue,
             attempt_of=attempt_of,
             facts=lambda: self.facts(reached.way),
+            metrics=self.metrics,
         )
         self.engine = engine
         deliverer = self._deliverer(client, secrets)
+        clock = ScheduleClock(SupabaseSchedules(client), plan_of)
+        hints = {"delivery": deliverer.wake, "schedules": clock.wake}
         try:
             async with asyncio.TaskGroup() as group:
-                hearing = keep_hearing(
-                    reached, self.config, engine, self._seen(), {"delivery": deliverer.wake}
-                )
+                hearing = keep_hearing(reached, self.config, engine, self._seen(), hints)
                 delivering = group.create_task(deliverer.serve(), name="deliveries")
                 beside = [
                     group.create_task(hearing, name="hints"),
@@ -274,6 +290,7 @@ class Worker:
                     group.create_task(publish(secrets, self.key), name="publish-key"),
                     group.create_task(keep_expiring(queue), name="expire-approvals"),
                     group.create_task(keep_sweeping(SupabaseRemovals(client)), name="sweep"),
+                    group.create_task(clock.keep(), name="schedules"),
                 ]
                 await engine.serve()
                 deliverer.stop()
@@ -336,7 +353,7 @@ async def serve(worker: Worker, port: int) -> int:
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(
-            serve_http(create_app(worker.look), http, shutdown_trigger=ended.wait),  # pyright: ignore[reportArgumentType]
+            serve_http(create_app(worker.look, worker.metrics), http, shutdown_trigger=ended.wait),  # pyright: ignore[reportArgumentType]
             name="http",
         )
         await worker.work(stopped)

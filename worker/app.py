@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from quart import Quart, request
+from quart import Quart, Response, request
 
+from pythonic_assistant import __version__
 from worker.engine import Engine
+from worker.metrics import CONTENT_TYPE, Metrics, Standing
 from worker.reaching import SAID, Way
 
 UNAVAILABLE = "unavailable"
@@ -24,6 +26,7 @@ class Readiness:
         way: how the queue is reached, once it is.
         problem: why it is not reached yet; empty when there is nothing to say.
         sandbox_note: why this tier and not another; empty when there is nothing to say.
+        slots: how many tasks run at once.
     """
 
     engine: Engine | None
@@ -33,13 +36,53 @@ class Readiness:
     sandbox_problem: str
     sandbox_note: str
     model: str | None
+    slots: int
+
+    @property
+    def problems(self) -> list[str]:
+        """Why tasks cannot be claimed and run; empty when they can."""
+        found: list[str] = []
+        if self.engine is None:
+            if self.sandbox != UNAVAILABLE:
+                found.append(self.problem or "The worker is starting.")
+        else:
+            if not self.engine.condition.database:
+                found.append("Supabase does not answer.")
+            if silent := self.engine.condition.cut_off_seconds:
+                found.append(
+                    f"No heartbeat has been answered for {silent:.0f} seconds: the leases have ended, and "
+                    "other workers may take the tasks."
+                )
+            if self.engine.condition.draining:
+                found.append("The worker is stopping.")
+        if self.sandbox_problem:
+            found.append(self.sandbox_problem)
+        return found
+
+    @property
+    def standing(self) -> Standing:
+        """The same in numbers."""
+        engine = self.engine
+        return Standing(
+            version=__version__,
+            sandbox=self.sandbox,
+            way=self.way or "",
+            slots=self.slots,
+            running=len(engine.running) if engine else 0,
+            ready=not self.problems,
+            database=engine is not None and engine.condition.database,
+            hints=engine is not None and engine.condition.hints,
+            draining=engine is not None and engine.condition.draining,
+            cut_off_seconds=engine.condition.cut_off_seconds if engine else 0.0,
+        )
 
 
-def create_app(look: Callable[[], Readiness]) -> Quart:
+def create_app(look: Callable[[], Readiness], metrics: Metrics) -> Quart:
     """Make the app.
 
     Args:
         look: tells how the worker is, now.
+        metrics: what it has counted.
     """
     app = Quart("worker")
 
@@ -60,22 +103,7 @@ def create_app(look: Callable[[], Readiness]) -> Quart:
     async def readyz() -> tuple[dict[str, Any], int]:  # pyright: ignore[reportUnusedFunction]
         """200 when tasks can be claimed and run; else 503 and why."""
         state = look()
-        problems: list[str] = []
-        if state.engine is None:
-            if state.sandbox != UNAVAILABLE:
-                problems.append(state.problem or "The worker is starting.")
-        else:
-            if not state.engine.condition.database:
-                problems.append("Supabase does not answer.")
-            if silent := state.engine.condition.cut_off_seconds:
-                problems.append(
-                    f"No heartbeat has been answered for {silent:.0f} seconds: the leases have ended, and "
-                    "other workers may take the tasks."
-                )
-            if state.engine.condition.draining:
-                problems.append("The worker is stopping.")
-        if state.sandbox_problem:
-            problems.append(state.sandbox_problem)
+        problems = state.problems
         body: dict[str, Any] = {
             "ready": not problems,
             "problems": problems,
@@ -101,5 +129,10 @@ def create_app(look: Callable[[], Readiness]) -> Quart:
         ready = engine is not None and engine.condition.database and not state.sandbox_problem
         words = f"The worker takes no tasks: {state.sandbox_problem}" if missing else ""
         return words, 200 if ready or missing else 503, {"Content-Type": "text/plain; charset=utf-8"}
+
+    @app.get("/metrics")
+    async def numbers() -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Numbers for Prometheus."""
+        return Response(metrics.text(look().standing), content_type=CONTENT_TYPE)
 
     return app

@@ -23,6 +23,7 @@ from pythonic_assistant.domain.event import (
     RunWaiting,
     VariableSaved,
 )
+from pythonic_assistant.domain.price import Price
 from pythonic_assistant.domain.task import DEMO_MODEL, ClaimedTask, RunRequest
 from pythonic_assistant.ports import EffectStore, Endings, Fence, FileStore, RunJournal
 from pythonic_assistant.tools.registry import CALL_SECONDS
@@ -33,6 +34,8 @@ from worker.config import WorkerConfig
 from worker.fetching import Fetching
 from worker.keeping import Keeping
 from worker.ledger import Ledger
+from worker.metrics import Metrics
+from worker.pricing import Pricing
 from worker.redacting import without_secrets
 from worker.relay import Relay, with_refusals
 from worker.runner import Runner, SpareRunner
@@ -60,6 +63,8 @@ class Attempt:
         means: for access to hosts and secrets.
         records: what tools look up.
         effects: the rows of the ledger.
+        pricing: tells what models cost; without it nothing has a price.
+        metrics: counts what runs do.
     """
 
     def __init__(
@@ -76,6 +81,8 @@ class Attempt:
         means: Means,
         records: Records,
         effects: EffectStore,
+        pricing: Pricing | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.task = task
         self.fence = Fence(task.id, task.attempt)
@@ -88,7 +95,9 @@ class Attempt:
         self._folder = folder / f"{task.id}-{task.attempt}"
         self._relay = Relay(journal, self.fence)
         self._ledger = Ledger(effects, self.fence, stored=self._relay.stored, items=len(task.recorded))
-        self._access = TaskAccess(means, self._relay.put, self._ledger)
+        self._pricing = pricing
+        self._metrics = metrics or Metrics()
+        self._access = TaskAccess(means, self._put, self._ledger)
         self._records = records
         self._left: list[tuple[TimedEvent, ArtifactSaved | VariableSaved]] = []
         self._ending: TimedEvent | None = None
@@ -186,7 +195,7 @@ class Attempt:
                     self._ending, ending = line, line.event
                     break
                 else:
-                    self._relay.put(line)
+                    self._put(line)
                 if isinstance(line, TimedEvent) and isinstance(line.event, ItemAdded):
                     self._spent += line.event.usage or Usage()
                     await self._ledger.heard(line.event.position)
@@ -212,6 +221,7 @@ class Attempt:
         limits, budget, notes = bounds_of(task.limits, self._config)
         for text in notes:
             self._tell(Noted(text=text))
+        price = await self._price()
         await self._access.open(
             task.user_id, [*task.hosts, *(host for tool in tools.specs for host in tool.hosts)]
         )
@@ -242,7 +252,24 @@ class Attempt:
             tools=tools.specs,
             saved=saved,
             cache_key=task.thread_id or str(task.id),
+            price=price,
         )
+
+    async def _price(self) -> Price | None:
+        model = self._model()
+        if self._pricing is None or model is None or model.model == DEMO_MODEL:
+            return None
+        price = await self._pricing.of(model.model)
+        if price is None and "cost" in self.task.limits:
+            self._tell(
+                Noted(
+                    text=f"Nobody has written down what {model.model} costs, so the limit of "
+                    f"${self.task.limits['cost']:,.2f} cannot be kept; the limit of tokens is. The operator "
+                    "can add the price to the table of prices.",
+                    level="warning",
+                )
+            )
+        return price
 
     def _order(self, request: RunRequest) -> RunOrder:
         return RunOrder(
@@ -362,6 +389,10 @@ class Attempt:
                 self._note("write waits for the database", "write_retry", reason=str(error))
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
+
+    def _put(self, timed: TimedEvent) -> None:
+        self._metrics.heard(timed.event, self.task.kind)
+        self._relay.put(timed)
 
     def _tell(self, event: Event) -> None:
         self._relay.put(TimedEvent(at=datetime.now(UTC), event=event))

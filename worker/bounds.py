@@ -34,8 +34,13 @@ def bounds_of(
         limits,
         budget,
         tuple(
-            f"The limit {name} is {granted[name]:,.0f}, not {value:,}: more this worker does not allow."
+            f"The limit {name} is {_shown(name, granted[name])}, not {_shown(name, value)}: more this worker "
+            "does not allow."
             for name, value in given.items()
             if granted[name] < value
         ),
     )
+
+
+def _shown(name: str, value: float) -> str:
+    return f"${value:,.2f}" if name == "cost" else f"{value:,.0f}"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pythonic_assistant.adapters.mail import MailServer
 from pythonic_assistant.domain.budget import Budget
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.settings import SandboxChoice
 from pythonic_assistant.wire import ModelConfig
+
+MOST_BUDGET: Final = Budget(
+    turns=400, tokens=8_000_000, cost=100.0, seconds=6 * 3600.0, execution_seconds=3600.0
+)
+"""The most that a task may name where the operator says nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +66,7 @@ class WorkerConfig:
     sandbox: SandboxChoice = "auto"
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     packages: Path | None = None
-    most_budget: Budget = field(
-        default_factory=lambda: Budget(
-            turns=400, tokens=8_000_000, seconds=6 * 3600.0, execution_seconds=3600.0
-        )
-    )
+    most_budget: Budget = MOST_BUDGET
     private_hosts: str = ""
     secrets_key: str | None = None
     mail: MailServer | None = None

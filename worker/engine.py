@@ -14,6 +14,7 @@ from pythonic_assistant.ports import Claim, Endings, Facts, Fence, TaskQueue
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
 from worker.leaving import Leaving
+from worker.metrics import Metrics
 from worker.pacing import Pacing
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Engine:
         store: where endings are written one by one when the database refuses several together.
         attempt_of: makes an `Attempt` for a claimed task; it ends in the `Endings` given.
         facts: what others shall know of this worker, now.
+        metrics: counts claims and endings.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class Engine:
         store: Endings,
         attempt_of: Callable[[ClaimedTask, Endings], Attempt],
         facts: Callable[[], Facts],
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._config = config
         self._queue = queue
         self._attempt_of = attempt_of
@@ -66,7 +70,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._drain = asyncio.Event()
         self._beat_now = asyncio.Event()
-        self._leaving = Leaving(store, self._wake.set)
+        self._leaving = Leaving(store, self._wake.set, self._metrics.ended)
         along = queue.tells_along
         self._pacing = Pacing(
             longest=config.poll_seconds,
@@ -130,6 +134,7 @@ class Engine:
                     pause = await self._cycle(attempts, free)
                 except (StoreUnavailableError, InvalidInputError) as error:
                     self.condition.database = False
+                    self._metrics.claim_failed()
                     log.warning("claim not answered", extra={"action": "claim", "reason": str(error)})
                     if self._drain.is_set() and not self._running:
                         return  # what is not written by now is told by the end of the lease
@@ -155,6 +160,7 @@ class Engine:
         held = sorted(
             (self._running.keys() | self._leaving.waiting) - self._leaving.left, key=lambda f: f.task_id
         )
+        began = _now()
         with self._leaving.batch() as batch:
             try:
                 cycle = await self._queue.cycle(batch.endings, free, held, seen)
@@ -167,6 +173,7 @@ class Engine:
         if seen is not None:
             self._pacing.told(_now())
         claim = cycle.claim
+        self._metrics.claimed(_now() - began, len(claim.tasks) + len(claim.unreadable))
         self._take(attempts, claim)
         count = len(claim.tasks) + len(claim.unreadable)
         if count and count == free:
@@ -196,6 +203,7 @@ class Engine:
             )
 
     async def _work(self, attempt: Attempt) -> None:
+        began = _now()
         try:
             async with asyncio.TaskGroup() as watched:
                 working = watched.create_task(attempt.work())
@@ -217,6 +225,7 @@ class Engine:
                 f"The worker made a mistake ({type(cause).__name__}). Its log has the details.",
             )
         finally:
+            self._metrics.ran(_now() - began)
             del self._running[attempt.fence]
             claimed_for = attempt.fence in self._leaving.left  # its slot was free in the turn that ended it
             self._leaving.gone(attempt.fence)

@@ -61,9 +61,13 @@ class Leaving:
     Args:
         store: where endings are written one by one.
         wake: called when there is something to write.
+        ended: told of each ending, and whether it was kept.
     """
 
-    def __init__(self, store: Endings, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Endings, wake: Callable[[], None], ended: Callable[[Ending, bool], None]
+    ) -> None:
+        self._ended = ended
         self._store = store
         self._wake = wake
         self._entries: dict[Fence, Entry] = {}
@@ -117,8 +121,13 @@ class Leaving:
             for fence, entry in entries.items():
                 if entry.told.done() and self._entries.get(fence) is entry:
                     del self._entries[fence]
+                    self._count(entry)
                     if entry.attempt:
                         self._left.add(fence)
+
+    def _count(self, entry: Entry) -> None:
+        if not entry.told.cancelled() and entry.told.exception() is None:
+            self._ended(entry.ending, entry.told.result())
 
 
 def _fence(ending: Ending) -> Fence:

@@ -17,10 +17,10 @@ from pythonic_assistant.domain.effect import (
     canonical,
     digest_of,
     nameless,
-    visible,
     without_placeholders,
 )
 from pythonic_assistant.domain.errors import AssistantError, ToolError, ToolRefusedError
+from pythonic_assistant.domain.visible import visible
 from pythonic_assistant.ports import EffectLedger
 from pythonic_assistant.tools.registry import CALL_SECONDS, Tool, as_json
 

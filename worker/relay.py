@@ -32,7 +32,15 @@ NOTHING_HIDDEN = Redactor({})
 
 
 DURABLE = frozenset(
-    {"plan_made", "step_finished", "item_added", "run_waiting", "run_succeeded", "run_failed"}
+    {
+        "plan_made",
+        "step_finished",
+        "item_added",
+        "model_replied",
+        "run_waiting",
+        "run_succeeded",
+        "run_failed",
+    }
 )
 """What `append_events` puts on the disk before it answers; the rest may be lost when the database crashes."""
 MOST_UNSURE = 2_000

@@ -16,8 +16,9 @@ from typing import Any
 from pythonic_assistant.agent.redacting import clean
 from pythonic_assistant.domain.budget import Budget, Usage, ensure_turn
 from pythonic_assistant.domain.conversation import CodeResult, Item, Recorded, Reply
-from pythonic_assistant.domain.errors import BudgetExceededError
+from pythonic_assistant.domain.errors import BudgetExceededError, ModelReplyError
 from pythonic_assistant.domain.event import Event, ItemAdded, ModelCalled, ModelReplied, Noted, Purpose
+from pythonic_assistant.domain.price import Price, priced
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.ports import CodeWanted, JsonWanted, Model, ModelReply, ModelRequest, TextWanted
 
@@ -33,6 +34,7 @@ class Dialogue:
         started: `time.monotonic()` of the run's beginning.
         redactor: of what the model must not see.
         usage: what has been spent so far, by earlier attempts too.
+        price: of the model, where it is known.
         recorded: what an earlier attempt added and this one has not come to yet.
     """
 
@@ -45,6 +47,7 @@ class Dialogue:
     redactor: Redactor = field(default_factory=lambda: Redactor({}))
     items: list[Item] = field(default_factory=list[Item])
     usage: Usage = field(default_factory=Usage)
+    price: Price | None = None
     recorded: deque[Recorded] = field(default_factory=deque[Recorded])
 
     @property
@@ -110,17 +113,21 @@ class Dialogue:
                 f"The limit of {self.budget.seconds:g} seconds for one task ran out with the model's reply.",
                 limit="seconds",
             ) from error
-        self.usage += answer.usage
+        except ModelReplyError as error:
+            if error.usage is not None:  # paid for, though of no use
+                self._count(priced(error.usage, self.price), purpose, step_id, time.monotonic() - began)
+            raise
+        used = priced(answer.usage, self.price)
         # First of all: a reply that is kept is never asked for again.
-        self._keep(replace(answer.reply, about=about), answer.data, answer.usage)
-        self.emit(
-            ModelReplied(
-                purpose=purpose, seconds=time.monotonic() - began, usage=answer.usage, step_id=step_id
-            )
-        )
+        self._keep(replace(answer.reply, about=about), answer.data, used)
+        self._count(used, purpose, step_id, time.monotonic() - began)
         for note in answer.notes:
             self.emit(Noted(text=note))
         return answer
+
+    def _count(self, used: Usage, purpose: Purpose, step_id: str | None, seconds: float) -> None:
+        self.usage += used
+        self.emit(ModelReplied(purpose=purpose, seconds=seconds, usage=used, step_id=step_id))
 
     def _before(self, kind: str, about: str | None = None) -> Recorded | None:
         """The next recorded item; when it is of another kind, the record is of another way and forgotten."""

@@ -64,6 +64,7 @@ async def run(
         emit=emit_clean,
         started=time.monotonic(),
         cache_key=request.cache_key,
+        price=request.price,
         redactor=redactor,
         usage=request.spent,
         recorded=deque(request.recorded),

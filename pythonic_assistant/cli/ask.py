@@ -15,18 +15,25 @@ from uuid import uuid4
 from rich.console import Console
 from rich.markdown import Markdown
 
+from pythonic_assistant.adapters.schedules.wording import moment_in_words
+from pythonic_assistant.adapters.store.approvals import Approvals
 from pythonic_assistant.adapters.store.calls import call
 from pythonic_assistant.adapters.store.naming import BUCKET
 from pythonic_assistant.cli.account import SignedIn, account_of, sign_in
+from pythonic_assistant.cli.deciding import Deciding
+from pythonic_assistant.cli.deciding import as_json as approval_json
 from pythonic_assistant.cli.follow import follow
 from pythonic_assistant.cli.progress import Progress
 from pythonic_assistant.cli.safe import safe
+from pythonic_assistant.cli.when import read_moment
 from pythonic_assistant.domain.errors import InvalidInputError
 from pythonic_assistant.domain.hosts import read_hosts
-from pythonic_assistant.domain.task import DEMO_MODEL
+from pythonic_assistant.domain.task import DEMO_MODEL, FINAL_STATES
 from pythonic_assistant.settings import Settings
 
 FAILED_EXIT = 1
+WAITING_EXIT = 3
+"""With `--json`: the task waits for a decision."""
 LONGEST_UPLOAD = 1 << 30
 """Bytes: what the embedded Supabase and workers take. A hosted project may be set to less, and says so."""
 TRANSFER_SECONDS = 1800.0
@@ -42,11 +49,16 @@ class Question:
     out: Path | None = None
     as_json: bool = False
     hosts: tuple[str, ...] = ()
+    at: str | None = None
 
 
 async def ask(settings: Settings, question: Question) -> int:
-    """Ask, follow, print; returns 0 when the task succeeded."""
+    """Ask, follow, print; returns 0 when the task succeeded, and 3 when it waits and JSON was asked for.
+
+    A task for later is not followed.
+    """
     hosts = read_hosts(question.hosts)
+    run_at = read_moment(question.at) if question.at is not None else None
     for path in question.files:
         _ensure_sendable(path)
     person = await sign_in(account_of(settings))
@@ -61,18 +73,51 @@ async def ask(settings: Settings, question: Question) -> int:
                 "model": question.model,
                 "dedupe_key": str(uuid4()),
                 "hosts": list(hosts),
+                "run_at": run_at.isoformat() if run_at else None,
             },
         ).execute(),
     )
     task_id = int(_row(reply.data)["id"])
-    progress = Progress(Console(stderr=True), quiet=question.as_json)
-    progress.asked(task_id)
-    task = await follow(person, task_id, progress.event, progress.unreachable)
-    artifacts = await _download_all(person, task_id, question.out or Path(f"task-{task_id}"))
-    if question.as_json:
-        sys.stdout.write(json.dumps(_result(task, artifacts), indent=2) + "\n")
+    if run_at is not None:
+        later = {"task_id": task_id, "state": _row(reply.data)["state"], "run_at": run_at.isoformat()}
+        told = f"Task {task_id} begins {moment_in_words(run_at)} ({run_at.tzname()})."
+        sys.stdout.write((json.dumps(later) if question.as_json else told) + "\n")
+        return 0
+    return await _to_the_end(person, task_id, question.out, as_json=question.as_json, asked=True)
+
+
+async def follow_task(settings: Settings, task_id: int, out: Path | None, *, as_json: bool) -> int:
+    """Follow a task that was asked before, print what came of it; returns as `ask` does."""
+    person = await sign_in(account_of(settings))
+    return await _to_the_end(person, task_id, out, as_json=as_json, asked=False)
+
+
+async def _to_the_end(person: SignedIn, task_id: int, out: Path | None, *, as_json: bool, asked: bool) -> int:
+    console = Console(stderr=True)
+    progress = Progress(console, quiet=as_json)
+    if asked:
+        progress.asked(task_id)
+    approvals = Approvals(person.client)
+    if as_json:
+        # Whoever reads JSON decides by another command: to wait here would be to wait for nobody.
+        until = (*FINAL_STATES, "waiting")
+        task = await follow(person, task_id, progress.event, progress.unreachable, until=until)
+    else:
+        asks = sys.stdin.isatty() and console.is_terminal
+        deciding = Deciding(approvals, console, asks=asks)
+        try:
+            task = await follow(person, task_id, progress.event, progress.unreachable, deciding.look)
+        finally:
+            await deciding.close()
+    artifacts = await _download_all(person, task_id, out or Path(f"task-{task_id}"))
+    if as_json:
+        waiting = [one for one in await approvals.of_tasks([task_id]) if one.pending]
+        result = _result(task, artifacts) | {"approvals": [approval_json(one) for one in waiting]}
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
     else:
         _show(task, artifacts)
+    if task["state"] == "waiting":
+        return WAITING_EXIT
     return 0 if task["state"] == "succeeded" else FAILED_EXIT
 
 

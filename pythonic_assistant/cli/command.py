@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pythonic_assistant import __version__
 from pythonic_assistant.cli.rules_arguments import add_rules, run_rules
+from pythonic_assistant.cli.schedule_arguments import add_schedules
 from pythonic_assistant.domain.errors import AssistantError
 from pythonic_assistant.settings import Settings, load_settings
 
@@ -42,7 +44,20 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST",
         help="a host that its code may reach; again for another",
     )
+    ask.add_argument(
+        "--at",
+        metavar="WHEN",
+        help="begin then and do not wait for it, such as 'tomorrow 9:00' or 'in two hours'",
+    )
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+    following = commands.add_parser("follow", help="follow a task that was asked before, print its answer")
+    following.add_argument("task", type=int, help="its number")
+    following.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where artifacts go (default: task-<id>)"
+    )
+    following.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    _add_deciding(commands)
 
     cancel = commands.add_parser("cancel", help="cancel a task")
     cancel.add_argument("task", type=int, help="its number")
@@ -65,7 +80,11 @@ def parser() -> argparse.ArgumentParser:
     for each in (listing, setting, removing):
         each.add_argument("--json", action="store_true", help="print JSON instead of text")
 
+    spending = commands.add_parser("spend", help="what your tasks cost, today and on the days before")
+    spending.add_argument("--json", action="store_true", help="print JSON instead of text")
+
     add_rules(commands)
+    add_schedules(commands)
     commands.add_parser("doctor", help="look at each part, its version and its state")
     sandbox = commands.add_parser("sandbox", help="what generated code finds in its sandbox")
     parts = sandbox.add_subparsers(dest="part", required=True, metavar="packages")
@@ -80,6 +99,22 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("studio", help="print a link to the embedded database's table editor")
     return top
+
+
+def _add_deciding(commands: Any) -> None:
+    waiting = commands.add_parser("waiting", help="show what waits for your decision")
+    waiting.add_argument("--json", action="store_true", help="print JSON instead of text")
+    approve = commands.add_parser("approve", help="let an action be done that waits for you")
+    approve.add_argument("number", type=int, help="as `waiting` shows it")
+    approve.add_argument(
+        "--always", action="store_true", help="and from now on without asking, see `waiting`"
+    )
+    refuse = commands.add_parser("refuse", help="refuse an action that waits for you")
+    refuse.add_argument("number", type=int, help="as `waiting` shows it")
+    refuse.add_argument("why", nargs="?", help="the assistant reads it")
+    answer = commands.add_parser("answer", help="answer a question; or say happened, again or stop")
+    answer.add_argument("number", type=int, help="as `waiting` shows it")
+    answer.add_argument("text", help="your answer")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +147,7 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
                     out=given.out,
                     as_json=given.json,
                     hosts=tuple(given.allow),
+                    at=given.at,
                 ),
             )
         case "secrets":
@@ -122,12 +158,26 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
             if given.doing == "remove":
                 return await remove_secret(settings, given.name, as_json=given.json)
             return await list_secrets(settings, as_json=given.json)
+        case "follow":
+            from pythonic_assistant.cli.ask import follow_task
+
+            return await follow_task(settings, given.task, given.out, as_json=given.json)
+        case "waiting" | "approve" | "refuse" | "answer":
+            return await _decide(given, settings)
         case "rules":
             return await run_rules(given, settings)
+        case "schedules":
+            from pythonic_assistant.cli.schedules import schedules
+
+            return await schedules(settings, given)
         case "cancel":
             from pythonic_assistant.cli.ask import cancel
 
             return await cancel(settings, given.task)
+        case "spend":
+            from pythonic_assistant.cli.spend import spend
+
+            return await spend(settings, as_json=given.json)
         case "doctor":
             from pythonic_assistant.cli.doctor import doctor
 
@@ -142,6 +192,20 @@ async def _run(given: argparse.Namespace, settings: Settings) -> int:
             return await studio(settings)
         case _:
             raise AssertionError(given.command)
+
+
+async def _decide(given: argparse.Namespace, settings: Settings) -> int:
+    from pythonic_assistant.cli import waiting
+
+    match given.command:
+        case "approve":
+            return await waiting.approve(settings, given.number, always=given.always)
+        case "refuse":
+            return await waiting.refuse(settings, given.number, given.why)
+        case "answer":
+            return await waiting.answer(settings, given.number, given.text)
+        case _:
+            return await waiting.list_waiting(settings, printed_as_json=given.json)
 
 
 def _up() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from pythonic_assistant.adapters.realtime_line import RealtimeLine, Subscription
@@ -19,14 +19,21 @@ PAGE_ROWS = 500
 """Below the 1,000 rows that hosted Supabase returns at most."""
 
 OnEvent = Callable[[Mapping[str, Any]], None]
+OnLook = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 async def follow(
-    person: SignedIn, task_id: int, on_event: OnEvent, on_unreachable: Callable[[str], None]
+    person: SignedIn,
+    task_id: int,
+    on_event: OnEvent,
+    on_unreachable: Callable[[str], None],
+    on_look: OnLook | None = None,
+    until: Collection[str] = FINAL_STATES,
 ) -> Mapping[str, Any]:
-    """Hand over the task's events in order as they come; returns its row once it has ended.
+    """Hand over the task's events in order as they come; returns its row once its state is one of `until`.
 
-    A database that does not answer is waited for; `on_unreachable` is told once each time.
+    `on_look` is given the row each time it was read. A database that does not answer is waited for;
+    `on_unreachable` is told once each time.
     """
     news = asyncio.Event()
 
@@ -45,7 +52,12 @@ async def follow(
         subscriptions=(
             Subscription(
                 topic=f"user:{person.user_id}",
-                on_broadcast={"task": heard, "tasks": heard_several, "events": heard},
+                on_broadcast={
+                    "task": heard,
+                    "tasks": heard_several,
+                    "events": heard,
+                    "approvals": heard,
+                },
             ),
         ),
         on_up=news.set,
@@ -59,12 +71,14 @@ async def follow(
             try:
                 task = await _task(person, task_id)
                 last = await _catch_up(person, task_id, last, on_event)
+                if on_look is not None:
+                    await on_look(task)
                 reachable = True
             except StoreUnavailableError as error:
                 if reachable:
                     on_unreachable(str(error))
                 reachable, task = False, None
-            if task is not None and task["state"] in FINAL_STATES:
+            if task is not None and task["state"] in until:
                 return task
             try:
                 async with asyncio.timeout(LOOK_SECONDS):

@@ -14,6 +14,7 @@ class Budget:
     Attributes:
         turns: model replies, of every purpose.
         tokens: input and output tokens together, as the model's server counts them.
+        cost: US dollars; kept only where the model's price is known.
         seconds: wall time of the run, model and code included.
         executions_per_step: how often a step's code is run before the step has failed.
         verification_rounds: how often the answer is checked before it stays unproven.
@@ -22,6 +23,7 @@ class Budget:
 
     turns: int = 40
     tokens: int = 400_000
+    cost: float = 5.0
     seconds: float = 900.0
     executions_per_step: int = 5
     verification_rounds: int = 3
@@ -30,12 +32,21 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a run has spent so far. `cost` is in US dollars, None where the price is unknown."""
+    """What a run has spent so far.
+
+    Attributes:
+        input_tokens: those from the cache and those kept in it included.
+        cost: US dollars, None where the price is unknown.
+        cached_tokens: of `input_tokens`, those that the server still had.
+        written_tokens: of `input_tokens`, those that the server was paid to keep.
+    """
 
     turns: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
+    cached_tokens: int = 0
+    written_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         costs = [c for c in (self.cost, other.cost) if c is not None]
@@ -44,6 +55,8 @@ class Usage:
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             cost=sum(costs) if costs else None,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            written_tokens=self.written_tokens + other.written_tokens,
         )
 
 
@@ -61,6 +74,8 @@ def ensure_turn(budget: Budget, usage: Usage, elapsed_seconds: float) -> None:
         raise BudgetExceededError(
             f"The limit of {budget.tokens:,} tokens for one task is spent.", limit="tokens"
         )
+    if usage.cost is not None and usage.cost >= budget.cost:
+        raise BudgetExceededError(f"The limit of ${budget.cost:,.2f} for one task is spent.", limit="cost")
     if elapsed_seconds >= budget.seconds:
         raise BudgetExceededError(
             f"The limit of {budget.seconds:g} seconds for one task is spent.", limit="seconds"

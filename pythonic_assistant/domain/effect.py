@@ -129,15 +129,3 @@ def key_of(place: Place, digest: str, ordinal: int) -> str:
     The execution is not part of it: a fix of the same step meets what the code before it did.
     """
     return f"{place.step_id[:100]}/{digest}/{ordinal}"
-
-
-_UNSEEN: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
-)
-"""Controls, and what has no width or turns the direction of writing (Default_Ignorable, Bidi_Control)."""
-
-
-def visible(text: str) -> str:
-    """Write what nobody would see as its code point: a preview must not hide anything."""
-    return _UNSEEN.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text)

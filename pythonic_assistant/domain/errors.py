@@ -23,6 +23,11 @@ result (`Execution`), never an exception.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pythonic_assistant.domain.budget import Usage  # which imports this module
+
 
 class AssistantError(Exception):
     """Base of all errors that the project raises on purpose."""
@@ -61,7 +66,15 @@ class ModelRefusedError(PermanentError):
 
 
 class ModelReplyError(PermanentError):
-    """The model's reply is empty or cannot be read as what was asked for."""
+    """The model's reply is empty or cannot be read as what was asked for.
+
+    Attributes:
+        usage: what the useless replies have used all the same; None where that is not known.
+    """
+
+    def __init__(self, message: str, *, usage: Usage | None = None) -> None:
+        super().__init__(message)
+        self.usage = usage
 
 
 class SandboxUnavailableError(PermanentError):

@@ -33,7 +33,7 @@ class SandboxLimits:
     open_files: int = 256
 
 
-LEAST: Final[Mapping[str, int]] = {
+LEAST: Final[Mapping[str, float]] = {
     "memory_bytes": 32 << 20,  # what Python with pandas touches by itself, and a little
     "processes": 1,
     "cpu_seconds": 1,
@@ -45,10 +45,13 @@ LEAST: Final[Mapping[str, int]] = {
     "execution_seconds": 1,
     "turns": 1,
     "tokens": 1_000,
+    "cost": 0.01,
 }
 """The smallest value of each limit that a person may write."""
 MOST: Final = 1 << 50
 """The largest value of any limit: what a 64-bit kernel takes in every place."""
+MOST_COST: Final = 1_000_000
+"""US dollars: more than anybody means."""
 
 
 def read_limits(
@@ -57,16 +60,20 @@ def read_limits(
     """Return limits with those replaced that a row or a setting names.
 
     Args:
-        given: whole numbers by the names of `LEAST`; the first seven are the session's, the others the run's.
+        given: by the names of `LEAST`, whole numbers, of `cost` any; the first seven are the session's, the
+            others the run's.
         sandbox, budget: what holds where nothing is given.
 
     Raises:
-        InvalidInputError: an unknown name, or a value that is no whole number or out of range.
+        InvalidInputError: an unknown name, or a value that is no such number or out of range.
     """
     sandbox, budget = sandbox or SandboxLimits(), budget or Budget()
     for name, value in given.items():
         if name not in LEAST:
             raise InvalidInputError(f"There is no limit {name!r}; the limits are {', '.join(LEAST)}.")
+        if name == "cost":
+            _check_cost(value)
+            continue
         if isinstance(value, bool) or not isinstance(value, int) or not LEAST[name] <= value <= MOST:
             raise InvalidInputError(
                 f"The limit {name} is {value!r}: write a whole number of at least {LEAST[name]:,}."
@@ -76,6 +83,12 @@ def read_limits(
         replace(sandbox, **{name: value for name, value in given.items() if name in session}),
         replace(budget, **{name: value for name, value in given.items() if name not in session}),
     )
+
+
+def _check_cost(value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not LEAST["cost"] <= value <= MOST_COST:
+        raise InvalidInputError(f"The limit cost is {value!r}: write US dollars, at least 0.01.")
 
 
 def within(limits: SandboxLimits, caps: SandboxLimits) -> SandboxLimits:

@@ -11,6 +11,7 @@ from pythonic_assistant.domain.conversation import Recorded
 from pythonic_assistant.domain.files import InputFile
 from pythonic_assistant.domain.limits import SandboxLimits
 from pythonic_assistant.domain.plan import Plan
+from pythonic_assistant.domain.price import Price
 from pythonic_assistant.domain.tool import ToolSpec
 from pythonic_assistant.domain.variable import SavedVariable
 
@@ -99,7 +100,7 @@ class ClaimedTask:
     resume: Resume | None = None
     history: tuple[Exchange, ...] = ()
     hosts: tuple[str, ...] = ()
-    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
     tools: tuple[str, ...] = ()
     saved: tuple[StoredVariable, ...] = ()
     recorded: tuple[Recorded, ...] = ()
@@ -124,6 +125,7 @@ class RunRequest:
         recorded: the conversation of earlier attempts, which this one goes on with.
         spent: what they cost; counts in the budget.
         cache_key: the same for runs whose conversations begin alike, such as those of one thread.
+        price: of the model; None where nobody knows.
     """
 
     prompt: str
@@ -143,3 +145,4 @@ class RunRequest:
     recorded: tuple[Recorded, ...] = ()
     spent: Usage = field(default_factory=Usage)
     cache_key: str = ""
+    price: Price | None = None

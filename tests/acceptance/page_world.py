@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -225,6 +226,67 @@ class PlayedWorker:
             "storage_path": path,
         }
         await self.tell(claim, ("variable_saved", kept))
+
+    async def begin(self, claim: Claim, name: str, **fields: Any) -> Mapping[str, Any]:
+        """Come to an action outside; returns what the database says, with its `key`."""
+        made = {
+            "step_id": "s1",
+            "execution": 1,
+            "kind": "tool",
+            "risk": "irreversible",
+            "request": {},
+            "call": str(uuid.uuid4()),
+            **fields,
+        }
+        digest = hashlib.sha256(json.dumps([name, made["request"]]).encode()).hexdigest()
+        effect = {"effect_key": f"s1/{digest}/1", "digest": digest, "name": name, **made}
+        said = await self.rpc(
+            "begin_effect",
+            {"worker": self.worker, "task_id": claim.task_id, "attempt": claim.attempt, "effect": effect},
+        )
+        return {"key": effect["effect_key"], **said}
+
+    async def end(self, claim: Claim, key: str, state: str, result: Any = None) -> None:
+        """Say what came of an action."""
+        ended = await self.rpc(
+            "end_effect",
+            {
+                "worker": self.worker,
+                "task_id": claim.task_id,
+                "attempt": claim.attempt,
+                "effect_key": key,
+                "state": state,
+                "result": result,
+            },
+        )
+        assert ended is True
+
+    async def ask_outcome(self, claim: Claim, key: str, preview: Mapping[str, Any]) -> int:
+        """Ask whether an action of unknown outcome happened; returns the approval's id."""
+        said = await self.rpc(
+            "ask_outcome",
+            {
+                "worker": self.worker,
+                "task_id": claim.task_id,
+                "attempt": claim.attempt,
+                "effect_key": key,
+                "preview": dict(preview),
+            },
+        )
+        return int(said["approval"])
+
+    async def wait(self, claim: Claim, reason: str = "a decision") -> None:
+        """Put the task aside until it is decided."""
+        waits = await self.rpc(
+            "wait_task",
+            {
+                "worker": self.worker,
+                "task_id": claim.task_id,
+                "attempt": claim.attempt,
+                "reason": reason,
+            },
+        )
+        assert waits is True
 
     async def finish(
         self, claim: Claim, answer: str, verdict: str, evidence: Sequence[Mapping[str, Any]] = ()

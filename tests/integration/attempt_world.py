@@ -21,6 +21,7 @@ from pythonic_assistant.adapters.secrets.keyring import WorkerKey, key_of
 from pythonic_assistant.adapters.secrets.vault import generate_key, seal
 from pythonic_assistant.adapters.store.naming import BUCKET
 from pythonic_assistant.adapters.store.supabase_files import SupabaseFiles
+from pythonic_assistant.adapters.store.supabase_prices import SupabasePrices
 from pythonic_assistant.adapters.store.supabase_queue import SupabaseQueue
 from pythonic_assistant.adapters.store.supabase_records import SupabaseRecords
 from pythonic_assistant.adapters.store.supabase_secrets import SupabaseSecrets
@@ -31,6 +32,7 @@ from pythonic_assistant.wire import LONGEST_LINE
 from worker.access import Means
 from worker.attempt import Attempt
 from worker.config import WorkerConfig
+from worker.pricing import Pricing
 from worker.runner import Runner
 
 KEY = key_of(generate_key())
@@ -176,6 +178,7 @@ class World:
             folder=self.folder,
             means=Means(store=SupabaseSecrets(self.client), key=KEY, broker=self.way_out or self.broker),
             records=SupabaseRecords(self.client),
+            pricing=Pricing(SupabasePrices(self.client)),
             effects=queue,
         )
         await attempt.work()

@@ -75,6 +75,7 @@ async def working(
             folder=folder,
             means=Means(store=SupabaseSecrets(world.client), key=KEY, broker=Broker()),
             records=SupabaseRecords(world.client),
+            effects=queue,
         )
 
     engine = Engine(

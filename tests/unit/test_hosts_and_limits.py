@@ -51,6 +51,7 @@ def test_limits_replace_what_they_name() -> None:
     limits, budget = read_limits({"memory_bytes": 1 << 28, "seconds": 60})
     assert limits == SandboxLimits(memory_bytes=1 << 28)
     assert budget == Budget(seconds=60)
+    assert read_limits({"cost": 0.25})[1] == Budget(cost=0.25)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,9 @@ def test_limits_replace_what_they_name() -> None:
         ({"processes": "4"}, "whole number"),
         ({"memory": 5}, "There is no limit 'memory'; the limits are memory_bytes,"),
         ({"inodes": 1 << 51}, "whole number"),
+        ({"cost": 0.001}, "write US dollars, at least 0.01"),
+        ({"cost": float("nan")}, "US dollars"),
+        ({"cost": True}, "US dollars"),
     ],
 )
 def test_an_impossible_limit_is_told(given: dict[str, object], problem: str) -> None:

@@ -154,6 +154,9 @@ def test_own_limits_are_read_in_their_units() -> None:
         "seconds": 60,
     }
     assert {field.name for field in FIELDS} <= set(LEAST)
+    assert read_own_limits({"tokens": 50, "cost": 57}) == {"tokens": 50_000, "cost": 0.57}
+    (money,) = (field for field in FIELDS if field.name == "cost")
+    assert (money.usual_for({"cost": 0.57}), money.usual_for({})) == (57, 500)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,7 @@ def test_own_limits_are_read_in_their_units() -> None:
         ({"memory_bytes": 31}, "Memory is 31 MiB"),
         ({"execution_seconds": 0}, "Time per step is 0 seconds: write at least 1"),
         ({"seconds": 1 << 60}, "The limit seconds is"),
+        ({"cost": 0}, "Money is 0 US cents: write at least 1, or leave it empty."),
     ],
 )
 def test_a_limit_out_of_range_is_told_in_a_sentence(written: Mapping[str, int], sentence: str) -> None:

@@ -95,6 +95,9 @@ def test_plain_text_makes_no_link_of_an_address() -> None:
     for address in ("https://x.example/a`b", "HTTP://x.example", "www.x.example", "ann@x.example"):
         assert plain(f"Look at {address} now.") == f"Look at {literal(address)} now\\."
     assert plain("(See https://x.example/a.)") == "\\(See ` https://x.example/a `\\.\\)"
+    # Streamlit makes pictures and signs of these, escaped or not.
+    assert plain("a :material/check: b") == "a \\:material\\/check\\: b"
+    assert plain("rm -- a -> b") == "rm ` -- ` a ` -> ` b"
     assert plain("api.github.com") == "api\\.github\\.com"
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from pythonic_assistant.agent import loop
-from pythonic_assistant.domain.budget import Budget
+from pythonic_assistant.domain.budget import Budget, Usage
 from pythonic_assistant.domain.conversation import CodeResult, Reply, Said
-from pythonic_assistant.domain.errors import ModelRefusedError, ModelUnavailableError
+from pythonic_assistant.domain.errors import ModelRefusedError, ModelReplyError, ModelUnavailableError
 from pythonic_assistant.domain.event import Event, RunFailed, RunSucceeded
 from pythonic_assistant.domain.plan import Plan, Step
+from pythonic_assistant.domain.price import Price
 from pythonic_assistant.domain.task import FinishedStep, Resume, RunRequest
 from tests.fakes import ListedModel, OpenSandbox, code, plan, verification, words
 
@@ -282,6 +283,31 @@ async def test_a_spent_budget_ends_the_run_with_its_name(bench: Bench, budget: B
     assert isinstance(end, RunFailed)
     assert word in end.error
     assert not end.retryable
+
+
+async def test_money_is_a_budget_where_the_price_is_known_and_earlier_attempts_count(bench: Bench) -> None:
+    price = Price(input_per_million=1000, output_per_million=1000)
+    end = await bench.run(plan("s1"), code("x = 1"), budget=Budget(cost=0.03), price=price)
+    assert isinstance(end, RunFailed)
+    assert "The limit of $0.03 for one task is spent." in end.error
+    assert end.usage.cost == pytest.approx(0.03)
+    assert [event.usage.cost for event in bench.events if event.kind == "model_replied"] == [0.015, 0.015]
+    end = await bench.run(plan("s1"), budget=Budget(cost=0.03), price=price, spent=Usage(cost=0.015))
+    assert "The limit of $0.03 for one task is spent." in end.error
+    assert end.usage.cost == pytest.approx(0.03), "what earlier attempts spent counts"
+    end = await bench.run(plan("s1"), code("x = 1"), budget=Budget(cost=0.01, tokens=20))
+    assert "20 tokens" in end.error, "without a price only tokens are kept"
+    assert end.usage.cost is None
+
+
+async def test_useless_replies_are_paid_for_too(bench: Bench) -> None:
+    def refuse(_request: object) -> Any:
+        raise ModelReplyError("no usable reply", usage=Usage(turns=2, input_tokens=4000))
+
+    end = await bench.run(refuse, price=Price(input_per_million=1000, output_per_million=0))
+    assert isinstance(end, RunFailed)
+    assert (end.usage.turns, end.usage.cost) == (2, pytest.approx(4.0))
+    assert [event.usage for event in bench.events if event.kind == "model_replied"] == [end.usage]
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,8 @@ def test_which_model_is_asked(environ: dict[str, str], model: str | None, config
         ({"PYTHONIC_LIMITS": "cpu=0"}, ["'cpu=0'", "at least 1"]),
         ({"PYTHONIC_LIMITS": "cpu=ten"}, ["'cpu=ten'", "whole seconds"]),
         ({"PYTHONIC_LIMITS": "processes=1.5"}, ["'processes=1.5'", "a whole number"]),
+        ({"PYTHONIC_LIMITS": "cost=free"}, ["'cost=free'", "US dollars", "cost=2.50"]),
+        ({"PYTHONIC_LIMITS": "tokens=10"}, ["'tokens=10'", "at least 1000"]),
         ({"PYTHONIC_LIMITS": "disk=1GiB, disk=2GiB"}, ["disk is named twice"]),
         ({"PYTHONIC_CODE_FORMAT": "json"}, ["PYTHONIC_CODE_FORMAT", "'json'", "fence"]),
         ({**HOSTED, "SUPABASE_URL": "abcdefgh"}, ["SUPABASE_URL", "'abcdefgh'", "https://"]),
@@ -203,6 +205,7 @@ def test_settings_their_names_and_the_example_file_are_in_step() -> None:
     example = re.findall(r"^#? ?([A-Z][A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
     assert sorted(example) == sorted(SETTING_NAMES)
     fields = {field.name.upper() for field in dataclasses.fields(Settings)}
+    fields -= {"SPENDING"}  # the other half of PYTHONIC_LIMITS
     assert {name.removeprefix("PYTHONIC_") for name in SETTING_NAMES} == fields
 
 
@@ -229,7 +232,16 @@ def test_documents_name_only_settings_that_exist() -> None:
 )
 def test_limits_are_read_and_written_alike(text: str, limits: SandboxLimits) -> None:
     assert load_settings({"PYTHONIC_LIMITS": text}, None).limits == limits
-    assert load_settings({"PYTHONIC_LIMITS": written(limits)}, None).limits == limits
+    assert load_settings({"PYTHONIC_LIMITS": written(limits, {})}, None).limits == limits
+
+
+def test_what_one_task_may_spend_is_a_limit_too() -> None:
+    settings = load_settings({"PYTHONIC_LIMITS": "cost=2.50, memory=2GiB, tokens=200000"}, None)
+    assert settings.spending == {"cost": 2.5, "tokens": 200_000}
+    assert settings.limits == SandboxLimits(memory_bytes=2 << 30)
+    again = load_settings({"PYTHONIC_LIMITS": written(settings.limits, settings.spending)}, None)
+    assert again == settings
+    assert load_settings({}, None).spending == {}
 
 
 def test_blanks_around_a_tier_other_than_unsafe_are_no_mistake(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import h11
 from pythonic_assistant.adapters.egress.message import Head, Headers
 from pythonic_assistant.adapters.egress.policy import Target
 from pythonic_assistant.adapters.egress.refusal import FailedError
-from pythonic_assistant.domain.effect import Action, Done, Outcome, digest_of, nameless, visible
+from pythonic_assistant.domain.effect import Action, Done, Outcome, digest_of, nameless
+from pythonic_assistant.domain.visible import visible
 
 SHOWN_BYTES: Final = 64 << 10
 """Of a body in ledger and preview; of a longer one beginning, end and digest, and how much is missing."""

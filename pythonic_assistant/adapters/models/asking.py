@@ -56,7 +56,7 @@ async def ask(request: ModelRequest, once: Ask, *, model: str) -> ModelReply:
         answer = await once(extra)
         usage += answer.usage
         if answer.declined:
-            raise ModelReplyError(f"The model {model} declined: {excerpt(answer.declined)}")
+            raise ModelReplyError(f"The model {model} declined: {excerpt(answer.declined)}", usage=usage)
         data, problem = judged(answer, request.wanted)
         if not problem:
             return ModelReply(reply=answer.reply, data=data, usage=usage)
@@ -67,7 +67,8 @@ async def ask(request: ModelRequest, once: Ask, *, model: str) -> ModelReply:
         )
     raise ModelReplyError(
         f"The model {model} did not give a usable reply, also when asked again: {problem}. "
-        "Try again, or choose another model."
+        "Try again, or choose another model.",
+        usage=usage,
     )
 
 

@@ -111,12 +111,15 @@ class ChatModel:
         if code_wanted:
             text, code = split_code(text)
         usage = as_mapping(data.get("usage"))
+        details = as_mapping(usage.get("prompt_tokens_details"))
         return Answer(
             reply=Reply(text=text, code=code, model=self._model),
             usage=Usage(
                 turns=1,
                 input_tokens=as_count(usage.get("prompt_tokens")),
                 output_tokens=as_count(usage.get("completion_tokens")),
+                cached_tokens=as_count(details.get("cached_tokens")),
+                written_tokens=as_count(details.get("cache_write_tokens")),
             ),
             problem=problem,
             declined="" if text or code else as_text(message.get("refusal")),

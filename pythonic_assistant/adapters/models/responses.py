@@ -212,10 +212,13 @@ class ResponsesModel:
 
 def _usage(data: Mapping[str, Any]) -> Usage:
     usage = as_mapping(data.get("usage"))
+    details = as_mapping(usage.get("input_tokens_details"))
     return Usage(
         turns=1,
         input_tokens=as_count(usage.get("input_tokens")),
         output_tokens=as_count(usage.get("output_tokens")),
+        cached_tokens=as_count(details.get("cached_tokens")),
+        written_tokens=as_count(details.get("cache_write_tokens")),
     )
 
 
