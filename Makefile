@@ -4,7 +4,7 @@ BOOTSTRAP := $(PYTHON) bootstrap.py
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean bench bench-queue soak attack ordinary
+.PHONY: help run test check format lock clean bench bench-queue soak attack ordinary drill
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -43,6 +43,9 @@ attack: ## every attack on the sandbox, in each tier, as root and as an ordinary
 
 ordinary: ## everyday programs in the sandbox, in each tier, as root and as an ordinary user
 	@$(BOOTSTRAP) exec python -m tests.sandbox.suite.run_ordinary
+
+drill: ## a thousand kills of runners, workers and services at every point of a task's path (KILLS=200 for fewer)
+	@$(BOOTSTRAP) exec python -m tests.drill --kills $(or $(KILLS),1000)
 
 clean: ## remove .venv; state and settings stay
 	rm -rf .venv

@@ -67,7 +67,7 @@ CHECK = [
 ]
 # Two processes, because most tests wait more than they work; tests/conftest.py says which run where.
 TEST = [
-    *("python", "-m", "pytest", "-n", "2", "--dist", "loadgroup"),
+    *("python", "-m", "pytest", "-n", "2"),
     *("--cov", "--cov-report=term:skip-covered"),
 ]
 COMPILE = (

@@ -60,6 +60,7 @@ class Relay:
         self._rows: list[dict[str, Any]] = []
         self._seq = 0
         self._stored = 0  # the last number that is in the database
+        self._breaks = 0  # how often the database did not answer
         self._unsure: deque[dict[str, Any]] = deque(maxlen=MOST_UNSURE)
         self._progress = asyncio.Condition()
         self._arrived = asyncio.Event()
@@ -153,17 +154,22 @@ class Relay:
 
         The same number twice is stored once.
         """
-        durable = any(row["kind"] in DURABLE for row in batch)
-        again = list(self._unsure) if durable else []
-        for begin in range(0, len(again), LARGEST_BATCH):
-            if not await self._send(again[begin : begin + LARGEST_BATCH]):
+        if not any(row["kind"] in DURABLE for row in batch):
+            if not await self._send(batch):
                 return False
-        if not await self._send(batch):
-            return False
-        if durable:
-            self._unsure.clear()
-        else:
             self._unsure.extend(batch)
+            return True
+        again = list(self._unsure)
+        while True:
+            breaks = self._breaks
+            for begin in range(0, len(again), LARGEST_BATCH):
+                if not await self._send(again[begin : begin + LARGEST_BATCH]):
+                    return False
+            if not await self._send(batch):
+                return False
+            if self._breaks == breaks:  # else a crash in between may have taken what had just been sent again
+                break
+        self._unsure.clear()
         return True
 
     async def stored(self) -> bool:
@@ -221,7 +227,7 @@ class Relay:
 
     async def _send_why(self, row: dict[str, Any], sentence: str) -> bool:
         """Store in place of a row that was refused why it is not there; the number keeps its place."""
-        if row["kind"] in DURABLE:
+        if row["kind"] in DURABLE and sentence not in self.refused:
             self.refused += (sentence,)
         for text in (sentence, f"An event ({row['kind']}) could not be stored."):
             note = {
@@ -251,6 +257,7 @@ class Relay:
             try:
                 return await self._journal.append(self._fence, batch)
             except StoreUnavailableError as error:
+                self._breaks += 1
                 log.warning(
                     "events wait for the database",
                     extra={

@@ -306,3 +306,32 @@ async def test_another_queues_tasks_wake_nobody(world: World, way: Way) -> None:
         await world.add(person)
         await hints.until("queued", queue=world.name)
         assert hints.heard.empty()
+
+
+async def test_the_ledger_of_effects(world: World, queue: QueueFunctions) -> None:
+    fence = Fence(await world.add(await world.person()), 1)
+    await queue.claim(1, [])
+    effect = {
+        "effect_key": "s1/x/1",
+        "digest": "0" * 64,
+        "step_id": "s1",
+        "execution": 1,
+        "kind": "tool",
+        "name": "send_message",
+        "risk": "write",
+        "request": {"to": "Ann"},
+        "call": "one",
+    }
+    begun = await queue.begin_effect(fence, effect)
+    assert (begun["do"], bool(begun["idempotency_key"])) == ("go", True)
+    assert await queue.end_effect(fence, "s1/x/1", "unknown", error="lost")
+    unknown = await queue.begin_effect(fence, {**effect, "call": "two"})
+    assert (unknown["do"], unknown["effect_key"]) == ("unknown", "s1/x/1")
+    assert (await queue.ask_outcome(fence, "s1/x/1", {"form": "fields"}))["do"] == "ask"
+    result = {"text": "it's \u2028 done", "list": [1, None]}
+    assert await queue.end_effect(fence, "s1/x/1", "succeeded", result=result)
+    done = await queue.begin_effect(fence, {**effect, "call": "three"})
+    assert (done["do"], done["state"], done["result"]) == ("done", "succeeded", result)
+    assert await queue.begin_effect(Fence(fence.task_id, 9), effect) == {"do": "lost"}
+    assert not await queue.end_effect(Fence(fence.task_id, 9), "s1/x/1", "failed")
+    assert await queue.expire_approvals() == 0

@@ -158,6 +158,27 @@ async def test_a_lost_lease_ends_the_relay() -> None:
     assert relay.lost.is_set()
 
 
+async def test_what_a_crash_took_in_between_is_sent_once_more() -> None:
+    class Crashing(CrashingJournal):
+        async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+            if events[0]["kind"] == "run_failed" and not self.down:
+                self.down = 1
+                self.rows.clear()
+                raise StoreUnavailableError("killed")
+            return await super().append(fence, events)
+
+    journal = Crashing()
+    relay = Relay(journal, Fence(7, 1))
+    task = asyncio.create_task(relay.run())
+    for _ in range(3):
+        relay.put(at(Noted(text="a")))
+        await relay.drained()
+    relay.put(at(RunFailed(error="e", retryable=False, usage=Usage())))
+    await relay.drained()
+    task.cancel()
+    assert journal.rows == {1: "noted", 2: "noted", 3: "noted", 4: "run_failed"}
+
+
 class PickyJournal(Journal):
     """Refuses every batch in which a word stands, as the database refuses a value."""
 

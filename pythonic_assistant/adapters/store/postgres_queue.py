@@ -20,7 +20,7 @@ from pythonic_assistant.adapters.store.queue_functions import Call, Json, QueueF
 
 _BEGIN = f"begin; set local role {ROLE}; set local statement_timeout = '{STATEMENT_SECONDS:g}s'"
 
-_RETURN_JSON = frozenset({"claim_tasks", "cycle_tasks", "heartbeat_tasks"})
+_RETURN_JSON = frozenset({"claim_tasks", "cycle_tasks", "heartbeat_tasks", "begin_effect", "ask_outcome"})
 
 
 class PostgresQueue(QueueFunctions):
