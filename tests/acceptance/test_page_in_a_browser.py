@@ -110,7 +110,7 @@ async def test_an_unverified_answer_is_never_green_and_a_refuted_one_is_not_give
     await world.worker.fail(claim, "The check found 8.", failed)
     await expect(badge(page, "Refuted")).to_be_visible(timeout=WAIT)
     shown = page.get_by_test_id("stCode").filter(has_text="8 is not 7")
-    await expect(shown).to_be_visible()
+    await expect(shown).to_be_visible(timeout=WAIT)
     assert trace in await shown.inner_text()
     await expect(page.get_by_text("Surely it is 7.")).to_have_count(0)
     await page.get_by_text("The answer that was refuted").click()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,15 @@ def database(embedded_supabase: RunningSupabase) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def private_key(database: httpx.Client) -> str:
-    """Of the worker that started last."""
+def private_key(database: httpx.Client) -> Iterator[str]:
+    """Of the worker that started last; those that other tests start meanwhile count as earlier."""
     key = key_of(generate_key())
-    row = {"key_id": key.key_id, "public_key": key.public_key}
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    row = {"key_id": key.key_id, "public_key": key.public_key, "published_at": soon.isoformat()}
     database.post("/secret_keys", json=row).raise_for_status()
-    return key.private_key
+    yield key.private_key
+    past = {"published_at": "2026-01-01T00:00:00Z"}
+    database.patch(f"/secret_keys?key_id=eq.{key.key_id}", json=past).raise_for_status()
 
 
 @pytest.fixture

@@ -300,9 +300,13 @@ async def test_cycles_of_many_workers_with_everything_at_once_do_not_deadlock(qu
     connections = [await asyncpg.connect(queue.url) for _ in range(5)]
     add = "insert into public.tasks (user_id, prompt, queue, run_at) values ($1, 'x', $2, now() + $3)"
 
-    async def work(connection: asyncpg.Connection[Any]) -> int:
-        worker, finished, endings = uuid4(), 0, list[dict[str, Any]]()
-        for turn in range(12):
+    asked = asyncio.Event()
+    kept: list[int] = []
+
+    async def work(connection: asyncpg.Connection[Any]) -> None:
+        worker, endings, turn = uuid4(), list[dict[str, Any]](), 0
+        while turn < 12 or not asked.is_set() or not kept:
+            turn += 1
             reply = json.loads(
                 await connection.fetchval(
                     "select public.cycle_tasks($1, $2, 4, 30, '[]', '{}', $3)",
@@ -311,7 +315,8 @@ async def test_cycles_of_many_workers_with_everything_at_once_do_not_deadlock(qu
                     json.dumps(endings),
                 )
             )
-            finished += sum(item["kept"] for item in reply["ended"])  # not what was deleted with its thread
+            # Not what was deleted with its thread.
+            kept.extend(item["id"] for item in reply["ended"] if item["kept"])
             endings = [_finish(task["id"], task["attempt"]) for task in reply["tasks"]]
             if turn % 3 == 0:
                 endings = [{**ending, "how": "wait", "reason": "x"} for ending in endings]
@@ -321,9 +326,8 @@ async def test_cycles_of_many_workers_with_everything_at_once_do_not_deadlock(qu
             queue.name,
             json.dumps(endings),
         )
-        return finished
 
-    async def ask(connection: asyncpg.Connection[Any]) -> int:
+    async def ask(connection: asyncpg.Connection[Any]) -> None:
         for turn in range(12):
             for person in people if turn % 2 else reversed(people):
                 await connection.execute(add, person, queue.name, timedelta(milliseconds=turn * 5 % 20))
@@ -342,14 +346,14 @@ async def test_cycles_of_many_workers_with_everything_at_once_do_not_deadlock(qu
                         "select set_config('request.jwt.claim.sub', $1, true)", str(people[turn % 4])
                     )
                     await connection.execute("delete from public.threads where id = $1", row["id"])
-        return 0
+
+    async def ask_all() -> None:
+        await asyncio.gather(*(ask(connection) for connection in connections[3:]))
+        asked.set()
 
     try:
-        done = await asyncio.gather(
-            *(work(connection) for connection in connections[:3]),
-            *(ask(connection) for connection in connections[3:]),
-        )
-        assert sum(done) > 0
+        await asyncio.gather(ask_all(), *(work(connection) for connection in connections[:3]))
+        assert kept
     finally:
         for connection in connections:
             await connection.close()

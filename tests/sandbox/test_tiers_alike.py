@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import pytest
@@ -41,21 +42,17 @@ WITH_A_WAY_OUT = ("namespaces", "bwrap")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=OFFERED)
-async def sandbox(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[OwnedSandbox]:
-    packages = tmp_path_factory.mktemp("packages") / "packages"
-    (packages / "first").mkdir(parents=True)
-    for folder in (packages, packages / "first"):
-        folder.chmod(0o755)
-    (packages / "first" / "pyt_added.py").write_text("WORD = 'added'\n")
-    (packages / "current").symlink_to("first")
-    # Users of sessions pass through, as they do to an installation's packages.
-    for above in packages.parents:
-        if above.stat().st_uid == os.geteuid() and above.is_relative_to("/tmp"):
-            above.chmod(above.stat().st_mode | 0o011)
-    async with open_sandbox(wanted=request.param, options=SandboxOptions(packages=packages)) as made:
-        yield made
+async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[OwnedSandbox]:
+    # Not below pytest's own folder, which each of its processes shuts against the users of sessions.
+    with TemporaryDirectory(prefix="pythonic-test-packages-", dir="/tmp") as folder:
+        packages = Path(folder) / "packages"
+        (packages / "first").mkdir(parents=True)
+        for open_to_all in (Path(folder), packages, packages / "first"):
+            open_to_all.chmod(0o755)
+        (packages / "first" / "pyt_added.py").write_text("WORD = 'added'\n")
+        (packages / "current").symlink_to("first")
+        async with open_sandbox(wanted=request.param, options=SandboxOptions(packages=packages)) as made:
+            yield made
 
 
 def _input(name: str, path: Path) -> InputFile:

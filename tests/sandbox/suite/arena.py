@@ -285,7 +285,11 @@ def _marked(mark: str) -> list[int]:
 
 
 def _parent(process: int) -> int:
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    """Return a process's parent; 0 when the process has ended meanwhile."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _processes() -> list[tuple[int, str]]:
