@@ -11,6 +11,7 @@ hang   tells, and never ends a task
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import sys
 import time
@@ -71,8 +72,7 @@ async def main(name: str, url: str, mode: str) -> None:
 if __name__ == "__main__":
     name, url, mode = sys.argv[1:]
     if name == "pgqueuer":
-        import uvloop  # as its own command does
-
+        uvloop: Any = importlib.import_module("uvloop")  # as its own command does; it comes with the peers
         uvloop.run(main(name, url, mode))
     else:
         asyncio.run(main(name, url, mode))
