@@ -233,3 +233,40 @@ async def claim_again(desk: Desk, task: int) -> dict[str, Any]:
     )
     (claimed,) = await desk.claim()
     return claimed
+
+
+@pytest.mark.parametrize("lost", ["seen by the person", "too large"])
+async def test_a_repetition_because_the_answer_is_gone_does_nothing(desk: Desk, lost: str) -> None:
+    person = await desk.person()
+    task = await desk.running(person)
+    begun = await desk.begin(task, kind="request", name="POST api.example.org/v1/items")
+    if lost == "too large":
+        await desk.end(task, begun["key"], result={"status": 201, "headers": [], "too_large": True})
+        deliberate = await desk.begin(task, kind="request", name="POST api.example.org/v1/items", ordinal=2)
+        assert deliberate["do"] == "go", "this very code had the answer, so it means it"
+        await desk.end(task, deliberate["key"], result={"status": 201, "headers": [], "too_large": True})
+        attempt = await desk.interrupted(task)
+    else:
+        attempt = await desk.interrupted(task)
+        await desk.begin(task, attempt, kind="request", name="POST api.example.org/v1/items")
+        asked = json.loads(
+            await desk.connection.fetchval(
+                "select public.ask_outcome($1, $2, $3, $4, $5)",
+                desk.worker,
+                task,
+                attempt,
+                begun["key"],
+                "{}",
+            )
+        )
+        assert await desk.wait(task, attempt)
+        await desk.decide(person, asked["approval"], "happened")
+        (claimed,) = await desk.claim()
+        attempt = claimed["attempt"]
+    before = await desk.effects(task)
+    for ordinal in range(1, 5):
+        again = await desk.begin(
+            task, attempt, kind="request", name="POST api.example.org/v1/items", ordinal=ordinal
+        )
+        assert (again["do"], again["state"]) == ("done", "succeeded"), ordinal
+    assert await desk.effects(task) == before
