@@ -659,13 +659,18 @@ begin
             state = case when state not in ('refused', 'skipped') then state
                 when started_at is null then 'proposed' else 'unknown' end
             where task_id = new.id and asking = old.asked_attempt;
+    elsif old.asked_attempt = new.asked_attempt then
+        -- They count no more, as those that an earlier attempt number tells apart.
+        update public.effects set asking = -1 - asking where task_id = new.id and asking = new.asked_attempt;
     end if;
     return null;
 end
 $$;
 comment on function pythonic.effects_of_retry() is 'What a person''s wish to try again means for the conversation and the ledger.';
-create trigger effects_of_retry after update of asked_attempt on public.tasks
-    for each row when (old.asked_attempt is distinct from new.asked_attempt)
+-- A task that was cancelled before it was claimed is asked again at the same attempt.
+create trigger effects_of_retry after update of state, asked_attempt on public.tasks
+    for each row when (old.asked_attempt is distinct from new.asked_attempt
+        or old.state in ('succeeded', 'failed', 'cancelled') and new.state in ('queued', 'held'))
     execute function pythonic.effects_of_retry();
 
 -- ---------------------------------------------------------------------------------------------------------

@@ -201,6 +201,34 @@ async def test_asking_again_repeats_what_was_done_only_from_the_start(
     assert (await desk.begin(task, claimed["attempt"]))["do"] == ("go" if from_start else "done")
 
 
+@pytest.mark.parametrize("from_start", [False, True])
+async def test_a_retry_that_was_cancelled_before_a_claim_may_be_tried_again(
+    desk: Desk, *, from_start: bool
+) -> None:
+    person = await desk.person()
+    task = await desk.running(person)
+    await desk.connection.execute(
+        "insert into public.task_steps (task_id, step_id, position, title, goal, attempt, user_id) "
+        "values ($1, 's1', 1, 't', 'g', 1, $2)",
+        task,
+        person,
+    )
+    done = await desk.begin(task)
+    await desk.end(task, done["key"])
+    assert (await desk.begin(task, arguments="asked", risk="irreversible"))["do"] == "ask"
+    await desk.connection.fetchval(
+        "select public.fail_task($1, $2, 1, 'it broke', false, '[]', '{}')", desk.worker, task
+    )
+    await desk.as_person(person, "select public.retry_task($1, false)", task)
+    assert await desk.as_person(person, "select public.cancel_task($1)", task) == "cancelled"
+    await desk.as_person(person, "select public.retry_task($1, $2)", task, from_start)
+    (claimed,) = await desk.claim()
+    met = await desk.begin(task, claimed["attempt"])
+    assert met["do"] == ("go" if from_start else "done")
+    asked = await desk.begin(task, claimed["attempt"], arguments="asked", risk="irreversible")
+    assert asked["do"] == "ask", "nobody has refused it"
+
+
 async def test_the_conversation_is_handed_back_with_what_it_cost(desk: Desk) -> None:
     task = await desk.running()
 
