@@ -80,6 +80,9 @@ drop index public.tasks_active_of_user;
 create index tasks_active_of_user on public.tasks (user_id, counted_assistant) where state in ('queued', 'running');
 drop index public.tasks_held_of_user;
 create index tasks_held_of_user on public.tasks (user_id, counted_assistant, priority desc, id) where state = 'held';
+-- Without them, removing an assistant reads both tables whole.
+create index tasks_of_assistant on public.tasks (assistant_id) where assistant_id is not null;
+create index threads_of_assistant on public.threads (assistant_id) where assistant_id is not null;
 
 -- A share of the table as threshold would let a long history starve the queue of vacuum: fixed numbers instead.
 alter table public.tasks set (

@@ -329,6 +329,18 @@ begin
             return jsonb_build_object('do', 'unknown', 'effect_key', v_other.effect_key,
                 'idempotency_key', v_other.idempotency_key);
         end if;
+        -- Code that meets a success whose answer cannot be given back gets an error, and may call once more because
+        -- of it. That is no wish to do it again.
+        select * into v_other from public.effects e
+            where e.task_id = p_task and e.asking = v_task.asked_attempt and e.step_id = v_step
+                and e.digest = p_effect ->> 'digest' and e.state = 'succeeded'
+                and (e.attempt, e.execution) <> (p_attempt, v_execution)
+                and (e.result is null and (e.kind = 'request' or e.error is not null)
+                    or e.kind = 'request' and e.result -> 'too_large' = 'true')
+            order by e.id desc limit 1;
+        if found then
+            return jsonb_build_object('do', 'done', 'state', v_other.state, 'result', v_other.result, 'error', v_other.error);
+        end if;
         -- The same execution was interrupted and runs again. What it does now under the same name with other
         -- arguments may be what it did then, with another time or another random value in it.
         select * into v_other from public.effects e
@@ -647,13 +659,18 @@ begin
             state = case when state not in ('refused', 'skipped') then state
                 when started_at is null then 'proposed' else 'unknown' end
             where task_id = new.id and asking = old.asked_attempt;
+    elsif old.asked_attempt = new.asked_attempt then
+        -- They count no more, as those that an earlier attempt number tells apart.
+        update public.effects set asking = -1 - asking where task_id = new.id and asking = new.asked_attempt;
     end if;
     return null;
 end
 $$;
 comment on function pythonic.effects_of_retry() is 'What a person''s wish to try again means for the conversation and the ledger.';
-create trigger effects_of_retry after update of asked_attempt on public.tasks
-    for each row when (old.asked_attempt is distinct from new.asked_attempt)
+-- A task that was cancelled before it was claimed is asked again at the same attempt.
+create trigger effects_of_retry after update of state, asked_attempt on public.tasks
+    for each row when (old.asked_attempt is distinct from new.asked_attempt
+        or old.state in ('succeeded', 'failed', 'cancelled') and new.state in ('queued', 'held'))
     execute function pythonic.effects_of_retry();
 
 -- ---------------------------------------------------------------------------------------------------------

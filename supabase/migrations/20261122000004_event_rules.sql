@@ -676,11 +676,12 @@ begin
 
     -- What a worker was at when it was lost: whether it arrived is not known, so it is sent again under its own id.
     update public.deliveries d set worker_id = null, lease_until = null,
-        state = case when d.tries >= 15 then 'dead' else 'pending' end,
-        finished_at = case when d.tries >= 15 then now() end,
-        last_error = 'The worker that delivered this was lost.',
+        state = case when d.tries >= 15 or not r.enabled then 'dead' else 'pending' end,
+        finished_at = case when d.tries >= 15 or not r.enabled then now() end,
+        last_error = 'The worker that delivered this was lost.' || case when r.enabled then '' else ' The rule was paused.' end,
         next_try_at = now() + pythonic.wait_after(d.tries)
-    where d.id = any (array(
+    from public.event_rules r
+    where r.id = d.rule_id and d.id = any (array(
         select l.id from public.deliveries l where l.state = 'delivering' and l.lease_until < now()
         order by l.lease_until limit 100 for update skip locked));
 

@@ -180,8 +180,8 @@ alter table public.profiles
 comment on column public.profiles.time_zone is 'The person''s time zone, such as Europe/Berlin: their day begins at its midnight.';
 comment on column public.profiles.daily_tokens is 'The person''s own budget: tokens of input and output a day; null for none.';
 comment on column public.profiles.daily_cost is 'The person''s own budget: US dollars a day; null for none.';
-comment on column public.profiles.most_daily_tokens is 'The operator''s budget for the person: tokens a day; null for none. The smaller of both counts.';
-comment on column public.profiles.most_daily_cost is 'The operator''s budget for the person: US dollars a day; null for none. The smaller of both counts.';
+comment on column public.profiles.most_daily_tokens is 'The operator''s budget for the person: tokens a day of UTC; null for none. It counts beside the person''s own.';
+comment on column public.profiles.most_daily_cost is 'The operator''s budget for the person: US dollars a day of UTC; null for none. It counts beside the person''s own.';
 grant update (daily_tokens, daily_cost, time_zone) on public.profiles to authenticated;
 
 create function pythonic.check_day() returns trigger
@@ -209,48 +209,56 @@ as $$
         'ends_at', ((d.begins at time zone p.time_zone) + interval '1 day') at time zone p.time_zone,
         'tokens', u.tokens, 'cost', round(u.cost, 9), 'unpriced', u.unpriced, 'replies', u.replies,
         'daily_tokens', p.daily_tokens, 'daily_cost', p.daily_cost,
-        'most_daily_tokens', p.most_daily_tokens, 'most_daily_cost', p.most_daily_cost)
+        'most_daily_tokens', p.most_daily_tokens, 'most_daily_cost', p.most_daily_cost,
+        'utc_tokens', u.utc_tokens, 'utc_cost', round(u.utc_cost, 9))
     from public.profiles p
-    cross join lateral (select date_trunc('day', now(), p.time_zone) as begins) d
+    -- A person can choose the zone, and so when their own day begins, but not the day of the operator.
     cross join lateral (
-        select coalesce(sum(u.input_tokens + u.output_tokens), 0) as tokens, coalesce(sum(u.cost), 0) as cost,
-            count(*) filter (where u.cost is null) as unpriced, count(*) as replies
-        from public.usage u where u.user_id = p.id and u.at >= d.begins) u
+        select date_trunc('day', now(), p.time_zone) as begins, date_trunc('day', now(), 'UTC') as utc_begins) d
+    cross join lateral (
+        select coalesce(sum(u.input_tokens + u.output_tokens) filter (where u.at >= d.begins), 0) as tokens,
+            coalesce(sum(u.cost) filter (where u.at >= d.begins), 0) as cost,
+            count(*) filter (where u.cost is null and u.at >= d.begins) as unpriced,
+            count(*) filter (where u.at >= d.begins) as replies,
+            coalesce(sum(u.input_tokens + u.output_tokens) filter (where u.at >= d.utc_begins), 0) as utc_tokens,
+            coalesce(sum(u.cost) filter (where u.at >= d.utc_begins), 0) as utc_cost
+        from public.usage u where u.user_id = p.id and u.at >= least(d.begins, d.utc_begins)) u
     where p.id = p_user
 $$;
-comment on function pythonic.spend_of(uuid) is 'What a person has spent today, in the time zone of the person, and the budgets.';
+comment on function pythonic.spend_of(uuid) is 'What a person has spent today, in the time zone of the person and (utc_) in UTC, and the budgets.';
 
 create or replace function pythonic.admission_problem(p_user uuid) returns text
 language plpgsql stable security definer set search_path = '' set jit = off
 as $$
 declare
     v_profile public.profiles;
-    v_cost numeric;
-    v_tokens bigint;
     v_spend jsonb;
     v_what text;
-    v_own boolean;
 begin
     select * into v_profile from public.profiles p where p.id = p_user;
-    -- The smaller of both; a null counts for no limit.
-    v_cost := least(v_profile.daily_cost, v_profile.most_daily_cost);
-    v_tokens := least(v_profile.daily_tokens, v_profile.most_daily_tokens);
-    if v_cost is null and v_tokens is null then return null; end if;
+    if num_nonnulls(v_profile.daily_cost, v_profile.most_daily_cost, v_profile.daily_tokens,
+        v_profile.most_daily_tokens) = 0 then return null; end if;
     v_spend := pythonic.spend_of(p_user);
-    if (v_spend ->> 'cost')::numeric >= v_cost then
-        v_what := '$' || to_char(v_cost, 'FM9,999,990.00');
-        v_own := v_cost < coalesce(v_profile.most_daily_cost, 'infinity');
-    elsif (v_spend ->> 'tokens')::bigint >= v_tokens then
-        v_what := to_char(v_tokens, 'FM999,999,999,999,999,990') || ' tokens';
-        v_own := v_tokens < coalesce(v_profile.most_daily_tokens, 9223372036854775807);
-    else
-        return null;
+    -- The operator's first: while that is spent, raising one's own helps nothing. Its day is that of UTC.
+    v_what := case
+        when (v_spend ->> 'utc_cost')::numeric >= v_profile.most_daily_cost then
+            '$' || to_char(v_profile.most_daily_cost, 'FM9,999,990.00')
+        when (v_spend ->> 'utc_tokens')::bigint >= v_profile.most_daily_tokens then
+            to_char(v_profile.most_daily_tokens, 'FM999,999,999,999,999,990') || ' tokens'
+    end;
+    if v_what is not null then
+        return format('The budget of %s a day that the operator gives you is spent; this task starts after midnight (UTC).',
+            v_what);
     end if;
-    return case when v_own
-        then format('Your budget of %s a day is spent; this task starts after midnight (%s), or when you raise the budget.',
-            v_what, v_profile.time_zone)
-        else format('The budget of %s a day that the operator gives you is spent; this task starts after midnight (%s).',
-            v_what, v_profile.time_zone) end;
+    v_what := case
+        when (v_spend ->> 'cost')::numeric >= v_profile.daily_cost then
+            '$' || to_char(v_profile.daily_cost, 'FM9,999,990.00')
+        when (v_spend ->> 'tokens')::bigint >= v_profile.daily_tokens then
+            to_char(v_profile.daily_tokens, 'FM999,999,999,999,999,990') || ' tokens'
+    end;
+    if v_what is null then return null; end if;
+    return format('Your budget of %s a day is spent; this task starts after midnight (%s), or when you raise the budget.',
+        v_what, v_profile.time_zone);
 end
 $$;
 
@@ -305,7 +313,7 @@ create function pythonic.own_spend() returns jsonb
 comment on function pythonic.own_spend() is 'What the caller has spent today, and the budgets.';
 create function public.own_spend() returns jsonb
     language sql stable security invoker set search_path = '' as $$ select pythonic.own_spend() $$;
-comment on function public.own_spend() is 'What the caller has spent today: {day, time_zone, ends_at, tokens, cost, unpriced, replies, daily_tokens, daily_cost, most_daily_tokens, most_daily_cost}.';
+comment on function public.own_spend() is 'What the caller has spent today: {day, time_zone, ends_at, tokens, cost, unpriced, replies, daily_tokens, daily_cost, most_daily_tokens, most_daily_cost, utc_tokens, utc_cost}: the last two of the day in UTC, which the operator''s budgets are for.';
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Limits of one task

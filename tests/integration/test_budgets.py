@@ -73,7 +73,7 @@ async def test_a_day_that_is_spent_holds_what_waits_and_a_raised_budget_lets_it_
     reason = await queue.connection.fetchval("select pythonic.admission_problem($1)", person)
     assert reason == (
         "The budget of $0.02 a day that the operator gives you is spent; this task starts after midnight "
-        "(Europe/Berlin)."
+        "(UTC)."
     )
     # The day changes: what was spent is of yesterday.
     await queue.connection.execute(
@@ -84,6 +84,32 @@ async def test_a_day_that_is_spent_holds_what_waits_and_a_raised_budget_lets_it_
             break
         await queue.claim(10)
     assert await queue.state(waiting) == "running"
+
+
+async def test_no_time_zone_moves_the_day_of_the_operators_budget(queue: Queue) -> None:
+    person = await queue.person()
+    await queue.add(person)
+    (task,) = await queue.claim(1)
+    await spend(queue, task, 0.05)
+    await queue.connection.execute(
+        "update public.profiles set most_daily_cost = 0.02, most_daily_tokens = 500 where id = $1", person
+    )
+    # For each hour a zone whose day begins with it.
+    zones = [*(f"Etc/GMT+{hours}" for hours in range(1, 13)), *(f"Etc/GMT-{hours}" for hours in range(15))]
+    for before, spent in (("0 seconds", True), ("1 second", False)):
+        await queue.connection.execute(
+            "update public.usage set at = date_trunc('day', now(), 'UTC') - $2::text::interval "
+            "where user_id = $1",
+            person,
+            before,
+        )
+        for zone in zones:
+            await queue.connection.execute(
+                "update public.profiles set time_zone = $2 where id = $1", person, zone
+            )
+            reason = await queue.connection.fetchval("select pythonic.admission_problem($1)", person)
+            assert (reason is not None) is spent, (before, zone, reason)
+            assert not spent or reason.endswith("(UTC)."), reason
 
 
 async def test_the_usage_of_a_task_is_the_sum_of_its_attempts_and_outlives_it(queue: Queue) -> None:

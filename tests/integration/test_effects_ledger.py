@@ -201,6 +201,34 @@ async def test_asking_again_repeats_what_was_done_only_from_the_start(
     assert (await desk.begin(task, claimed["attempt"]))["do"] == ("go" if from_start else "done")
 
 
+@pytest.mark.parametrize("from_start", [False, True])
+async def test_a_retry_that_was_cancelled_before_a_claim_may_be_tried_again(
+    desk: Desk, *, from_start: bool
+) -> None:
+    person = await desk.person()
+    task = await desk.running(person)
+    await desk.connection.execute(
+        "insert into public.task_steps (task_id, step_id, position, title, goal, attempt, user_id) "
+        "values ($1, 's1', 1, 't', 'g', 1, $2)",
+        task,
+        person,
+    )
+    done = await desk.begin(task)
+    await desk.end(task, done["key"])
+    assert (await desk.begin(task, arguments="asked", risk="irreversible"))["do"] == "ask"
+    await desk.connection.fetchval(
+        "select public.fail_task($1, $2, 1, 'it broke', false, '[]', '{}')", desk.worker, task
+    )
+    await desk.as_person(person, "select public.retry_task($1, false)", task)
+    assert await desk.as_person(person, "select public.cancel_task($1)", task) == "cancelled"
+    await desk.as_person(person, "select public.retry_task($1, $2)", task, from_start)
+    (claimed,) = await desk.claim()
+    met = await desk.begin(task, claimed["attempt"])
+    assert met["do"] == ("go" if from_start else "done")
+    asked = await desk.begin(task, claimed["attempt"], arguments="asked", risk="irreversible")
+    assert asked["do"] == "ask", "nobody has refused it"
+
+
 async def test_the_conversation_is_handed_back_with_what_it_cost(desk: Desk) -> None:
     task = await desk.running()
 
@@ -233,3 +261,40 @@ async def claim_again(desk: Desk, task: int) -> dict[str, Any]:
     )
     (claimed,) = await desk.claim()
     return claimed
+
+
+@pytest.mark.parametrize("lost", ["seen by the person", "too large"])
+async def test_a_repetition_because_the_answer_is_gone_does_nothing(desk: Desk, lost: str) -> None:
+    person = await desk.person()
+    task = await desk.running(person)
+    begun = await desk.begin(task, kind="request", name="POST api.example.org/v1/items")
+    if lost == "too large":
+        await desk.end(task, begun["key"], result={"status": 201, "headers": [], "too_large": True})
+        deliberate = await desk.begin(task, kind="request", name="POST api.example.org/v1/items", ordinal=2)
+        assert deliberate["do"] == "go", "this very code had the answer, so it means it"
+        await desk.end(task, deliberate["key"], result={"status": 201, "headers": [], "too_large": True})
+        attempt = await desk.interrupted(task)
+    else:
+        attempt = await desk.interrupted(task)
+        await desk.begin(task, attempt, kind="request", name="POST api.example.org/v1/items")
+        asked = json.loads(
+            await desk.connection.fetchval(
+                "select public.ask_outcome($1, $2, $3, $4, $5)",
+                desk.worker,
+                task,
+                attempt,
+                begun["key"],
+                "{}",
+            )
+        )
+        assert await desk.wait(task, attempt)
+        await desk.decide(person, asked["approval"], "happened")
+        (claimed,) = await desk.claim()
+        attempt = claimed["attempt"]
+    before = await desk.effects(task)
+    for ordinal in range(1, 5):
+        again = await desk.begin(
+            task, attempt, kind="request", name="POST api.example.org/v1/items", ordinal=ordinal
+        )
+        assert (again["do"], again["state"]) == ("done", "succeeded"), ordinal
+    assert await desk.effects(task) == before

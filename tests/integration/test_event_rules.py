@@ -266,6 +266,23 @@ async def test_a_lost_worker_leaves_its_delivery_to_others(world: RulesWorld) ->
     assert await world.connection.fetchval(late, world.worker, UUID(lost["id"]), lost["fence"]) is False
 
 
+async def test_what_a_lost_worker_had_of_a_paused_rule_is_not_sent(world: RulesWorld) -> None:
+    rule = await world.rule()
+    await world.fail()
+    (lost,) = await claim(world)
+    await world.as_person("update public.event_rules set enabled = false where id = $1", rule)
+    await world.connection.execute(
+        "update public.deliveries set lease_until = now() - interval '1 s' where id = $1", UUID(lost["id"])
+    )
+    assert await claim(world) == []
+    (dead,) = await world.deliveries(rule)
+    assert (dead["state"], dead["worker_id"]) == ("dead", None)
+    assert dead["finished_at"] is not None
+    assert dead["last_error"] == "The worker that delivered this was lost. The rule was paused."
+    await world.due()
+    assert await claim(world) == []
+
+
 async def test_a_delivery_goes_to_one_of_many_workers(
     world: RulesWorld, embedded_supabase: RunningSupabase
 ) -> None:

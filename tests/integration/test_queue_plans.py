@@ -229,3 +229,22 @@ async def test_renewing_a_lease_touches_no_index(queue: Queue) -> None:
             "select n_tup_hot_upd from pg_stat_xact_user_tables where relname = 'tasks'"
         )
     assert hot == 5
+
+
+async def test_what_refers_to_an_assistant_is_found_by_an_index(queue: Queue) -> None:
+    unindexed = await queue.connection.fetch(
+        """select c.conrelid::regclass::text as name from pg_constraint c
+        where c.contype = 'f' and c.confrelid = 'public.assistants'::regclass
+            and c.conrelid in ('public.tasks'::regclass, 'public.threads'::regclass)
+            and not exists (select 1 from pg_index i
+                where i.indrelid = c.conrelid and i.indkey[0] = c.conkey[1] and i.indisvalid)"""
+    )
+    assert [row["name"] for row in unindexed] == []
+    async with queue.connection.transaction():
+        await queue.connection.execute("set local enable_seqscan = off")
+        for table in ("tasks", "threads"):
+            plan = await queue.connection.fetchval(
+                f"explain (format json) update public.{table} set assistant_id = null "
+                "where assistant_id = '00000000-0000-0000-0000-000000000001'"
+            )
+            assert f'"{table}_of_assistant"' in plan, plan

@@ -51,3 +51,10 @@ def test_run_now_makes_one_task_of_a_double_click(ann: Someone) -> None:
     assert len(ids) == 1
     runs = ann.rpc("schedule_runs", most=3).json()
     assert [(run["schedule_id"], run["id"], run["due_at"]) for run in runs] == [(made["id"], *ids, None)]
+    # The answer may be lost for as long as the task lives: the key is still the key.
+    (made_task,) = ids
+    ann.rpc("cancel_task", task_id=made_task).raise_for_status()
+    again = ann.rpc("run_schedule", schedule_id=made["id"], dedupe_key=key).raise_for_status().json()
+    assert again == made_task
+    other = ann.rpc("run_schedule", schedule_id=made["id"], dedupe_key=f"{key}2").raise_for_status().json()
+    assert other != made_task

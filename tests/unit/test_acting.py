@@ -86,6 +86,64 @@ def test_the_same_action_is_known_by_what_it_does() -> None:
     assert len(set(different)) == len(different)
 
 
+def test_every_header_is_part_of_the_action_but_those_of_one_sending() -> None:
+    def moved(*headers: tuple[bytes, bytes]) -> str:
+        return digest("MOVE", b"/a", *headers, host="dav.example.org")
+
+    different = [
+        moved((b"Destination", b"/b")),
+        moved((b"Destination", b"/c")),
+        moved((b"Destination", b"/b"), (b"Overwrite", b"F")),
+        moved((b"Dropbox-API-Arg", b'{"path": "/x"}')),
+        moved((b"Dropbox-API-Arg", b'{"path": "/y"}')),
+        moved((b"X-Amz-Copy-Source", b"/bucket/one")),
+        moved((b"Content-Type", b"application/json")),
+        moved((b"If-Match", b'"1"')),
+        moved((b"To", b"PLACEHOLDER_ANN_0123456789abcdef")),
+        moved((b"To", b"PLACEHOLDER_BOB_0123456789abcdef")),
+        moved(),
+    ]
+    assert len(set(different)) == len(different)
+    assert moved((b"B", b"1"), (b"a", b"2")) == moved((b"A", b"2"), (b"b", b"1"))
+    of_one_sending = [
+        b"Authorization",
+        b"Proxy-Authorization",
+        b"Cookie",
+        b"Date",
+        b"X-Amz-Date",
+        b"X-Amz-Security-Token",
+        b"X-Amz-Content-SHA256",
+        b"Signature",
+        b"User-Agent",
+        b"Accept",
+        b"Accept-Encoding",
+        b"Traceparent",
+        b"Tracestate",
+        b"Idempotency-Key",
+        b"Content-Length",
+        b"Transfer-Encoding",
+        b"Connection",
+        b"Host",
+        b"TE",
+        b"Expect",
+        b"X-Request-ID",
+        b"X-Correlation-ID",
+        b"X-Client-Request-Id",
+        b"X-MS-Client-Request-Id",
+        b"X-MS-Date",
+        b"Amz-Sdk-Invocation-Id",
+        b"Amz-Sdk-Request",
+        b"X-Stainless-Retry-Count",
+        b"X-Amzn-Trace-Id",
+        b"X-Goog-Api-Client",
+    ]
+    for name in of_one_sending:
+        assert moved((name, b"one")) == moved((name, b"two")) == moved(), name
+    # Each attempt has other placeholders for the same secret.
+    again = (b"To", b"PLACEHOLDER_ANN_fedcba9876543210")
+    assert moved(again) == moved((b"To", b"PLACEHOLDER_ANN_0123456789abcdef"))
+
+
 def test_a_preview_shows_all_that_counts_and_no_credential() -> None:
     request = head(
         "POST",

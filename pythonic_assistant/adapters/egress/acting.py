@@ -31,7 +31,29 @@ _PLACEHOLDER: Final = re.compile(rb"PLACEHOLDER_([A-Z][A-Z0-9_]{0,63})_[0-9a-f]{
 _MEANT: Final = frozenset(
     {b"x-amz-target", b"x-http-method-override", b"x-http-method", b"x-method-override"}
 )
-"""Headers that say what is done, as method and path do."""
+"""Headers that say what a POST does, as method and path do."""
+_SAYS_NOTHING: Final = re.compile(
+    rb"""
+    # who asks, with which proof, and in which session
+    authorization | proxy-.* | cookie2? | x-api-key | x-auth-token
+    | x-amz-(?:date|security-token|signature|credential|algorithm|signedheaders|expires)
+    | x-ms-date | x-goog-date | x-date | date | x-(?:request-)?timestamp | signature-input
+    | (?:.*-)?(?:signature|nonce) | x-signature-.*
+    # who the client is, and which form of answer it likes
+    | user-agent | x-amz-user-agent | x-goog-api-client | x-stripe-client-.* | x-stainless-.*
+    | accept | accept-.*
+    # drawn anew for each request or each try of it
+    | (?:x-)?(?:client-)?(?:request|correlation|trace)-id | x-ms-(?:client-)?request-id | amz-sdk-.*
+    | traceparent | tracestate | baggage | sentry-trace | x-amzn-trace-id | x-cloud-trace-context
+    | b3 | x-b3-.* | x-datadog-.* | idempotency-key | x-goog-gcs-idempotency-token
+    # how the message is framed on this connection
+    | host | content-length | transfer-encoding | connection | keep-alive | te | trailer | expect | upgrade
+    """,
+    re.VERBOSE,
+)
+"""Names of headers, in lower case, that may differ between two requests which do the same."""
+_OF_BODY: Final = re.compile(rb"x-amz-content-sha256|content-md5|(?:content-|repr-)?digest")
+"""Computed from the body, with its boundaries and placeholders; they add nothing to one that is compared."""
 _OF_SIGNATURES: Final = re.compile(
     rb"(?i)x-amz-(?:date|signature|credential|security-token|expires|algorithm|signedheaders)="
 )
@@ -84,8 +106,8 @@ def only_reads(head: Head, target: Target, body: bytes, *, whole: bool) -> bool:
 def action_of(head: Head, target: Target, body: bytes, *, whole: bool) -> Action:
     """Describe a request as the code made it, before secrets are put in.
 
-    Two requests are the same action when method, URL and body are, whatever is signed, dated or drawn by
-    chance around them: signatures, boundaries of forms, placeholders.
+    Two requests are the same action when method, URL, headers and body are, whatever is signed, dated or
+    drawn by chance around them: credentials, signatures, request ids, boundaries of forms, placeholders.
 
     Args:
         body: as far as it was read.
@@ -93,7 +115,13 @@ def action_of(head: Head, target: Target, body: bytes, *, whole: bool) -> Action
     """
     path, _, query = head.target.partition(b"?")
     pairs = [pair for pair in query.split(b"&") if pair and not _OF_SIGNATURES.match(pair)]
-    meant = sorted((n.lower(), v) for n, v in head.headers if n.lower() in _MEANT)
+    boundary = _boundary_of(head)
+    told = [(n.lower(), _nameless(_without(boundary, v))) for n, v in head.headers]
+    # Sorted by name alone: the order of values of one name may count.
+    meant = sorted(
+        (p for p in told if not _SAYS_NOTHING.fullmatch(p[0]) and not (whole and _OF_BODY.fullmatch(p[0]))),
+        key=lambda pair: pair[0],
+    )
     name = visible(nameless(f"{head.method} {target.host}{path.decode('latin-1')}"))[:300]
     digest = digest_of(
         "request",
@@ -103,7 +131,7 @@ def action_of(head: Head, target: Target, body: bytes, *, whole: bool) -> Action
         _nameless(path),
         _nameless(b"&".join(pairs)),
         *(part for pair in meant for part in pair),
-        _comparable(head, body),
+        _nameless(_without(boundary, body)),
         b"" if whole else f"longer: {head.length}".encode(),
     )
     chosen = head.value(IDEMPOTENCY_KEY)
@@ -191,9 +219,13 @@ def _record_in(result: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", result) if isinstance(result, dict) else {}
 
 
-def _comparable(head: Head, body: bytes) -> bytes:
+def _boundary_of(head: Head) -> bytes:
     found = _BOUNDARY.search(head.value(b"content-type").encode("latin-1"))
-    return _nameless(body if found is None else body.replace(found.group(1), b"boundary"))
+    return b"" if found is None else found.group(1)
+
+
+def _without(boundary: bytes, data: bytes) -> bytes:
+    return data.replace(boundary, b"boundary") if boundary else data
 
 
 def _nameless(data: bytes) -> bytes:
