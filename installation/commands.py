@@ -67,7 +67,7 @@ CHECK = [
 ]
 # Two processes, because most tests wait more than they work; tests/conftest.py says which run where.
 TEST = [
-    *("python", "-m", "pytest", "-n", "2"),
+    *("python", "-m", "pytest", "-n", "2", "--no-loadscope-reorder"),
     *("--cov", "--cov-report=term:skip-covered"),
 ]
 COMPILE = (

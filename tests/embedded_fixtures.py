@@ -68,6 +68,15 @@ class RunningSupabase:
         answer.raise_for_status()
         return {**answer.json(), "email": email, "password": password}
 
+    def clear_queue(self) -> None:
+        """Delete what other tests left waiting: whoever claims next gets what this test asks."""
+        answer = httpx.delete(
+            f"{self.url}/rest/v1/tasks?state=in.(scheduled,held,queued,waiting)&queue=eq.default",
+            headers={"apikey": self.secret_key, "Authorization": f"Bearer {self.secret_key}"},
+            timeout=60,
+        )
+        answer.raise_for_status()
+
 
 def temporary_state_folder() -> Path:
     """An empty folder; root's PostgreSQL account can reach it, so that the data stays inside."""

@@ -11,7 +11,7 @@ from tests.drill.planning import short
 from tests.drill.points import AFTER_A_DEATH, POINTS
 from tests.drill.report import problems, sums, table
 
-LANES = 4
+LANES = 6
 SLOW_MACHINE = 6.0
 """Times the bounds of a restart: here other tests have the processors; `make drill` has the bounds."""
 

@@ -51,8 +51,9 @@ async def test_a_schedule_from_its_words_to_its_end(world: World) -> None:
     await say_when(dialog, "every weekday at 8")
     understood = dialog.locator(".st-key-schedule-understood")
     await expect(understood.get_by_text("At 08:00 on Monday through Friday")).to_be_visible(timeout=WAIT)
-    text = await understood.inner_text()
-    assert len(re.findall(r"(?:Mon|Tue|Wed|Thu|Fri) \d+ \w+ \d{4}, 08:00", text)) == 5
+    times = r"(?:Mon|Tue|Wed|Thu|Fri) \d+ \w+ \d{4}, 08:00"
+    await expect(understood).to_contain_text(re.compile(rf"(?:{times}[\s\S]*){{5}}"), timeout=WAIT)
+    assert len(re.findall(times, await understood.inner_text())) == 5
     await save.click()
     await expect(dialog.get_by_text("Added: At 08:00")).to_be_visible(timeout=WAIT)
     await expect(dialog.get_by_role("textbox", name="What shall be done")).to_have_value("")

@@ -186,7 +186,7 @@ def test_unknown_commands_are_answered_with_the_usage(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_before_anything_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(PROJECT)._replace(free=200_000_000)
-    monkeypatch.setattr(steps, "missing", lambda dev: [("never", pytest.fail)])
+    monkeypatch.setattr(steps, "missing", lambda dev, peers: [("never", pytest.fail)])
     monkeypatch.setattr(steps, "read_stamp", dict)
     monkeypatch.setattr(steps.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(SetupError, match=r"0\.2 GB left, and the set-up needs about 1\.5 GB"):

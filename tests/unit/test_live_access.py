@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from live.budget_desk import Spending
 from live.feed import Feed
 from live.secret_desk import SecretRow
 from pages import visit
@@ -45,11 +47,31 @@ class Secrets:
         del self.rows[secret_id.removeprefix("id-")]
 
 
+class Budgets:
+    """A day on which little was spent."""
+
+    async def known(self) -> Spending:
+        return Spending(
+            day=date(2026, 11, 21),
+            time_zone="UTC",
+            ends_at=None,
+            cost=0.12,
+            tokens=12_300,
+            replies=3,
+            unpriced=0,
+            own_cost=5.0,
+            own_tokens=None,
+            most_cost=None,
+            most_tokens=None,
+        )
+
+
 class Person:
     """Keeps the hosts of one thread."""
 
     def __init__(self) -> None:
         self.feed = Feed()
+        self.budget_desk = Budgets()
         self.secret_desk = Secrets()
         self.hosts: tuple[str, ...] = ()
         self.refusal: Exception | None = None
