@@ -69,9 +69,9 @@ class RunningSupabase:
         return {**answer.json(), "email": email, "password": password}
 
     def clear_queue(self) -> None:
-        """Delete what other tests left waiting: whoever claims next gets what this test asks."""
+        """Delete what other tests left unfinished: whoever claims next gets what this test asks."""
         answer = httpx.delete(
-            f"{self.url}/rest/v1/tasks?state=in.(scheduled,held,queued,waiting)&queue=eq.default",
+            f"{self.url}/rest/v1/tasks?state=in.(scheduled,held,queued,running,waiting)&queue=eq.default",
             headers={"apikey": self.secret_key, "Authorization": f"Bearer {self.secret_key}"},
             timeout=60,
         )

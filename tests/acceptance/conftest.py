@@ -30,6 +30,7 @@ def page_port(backend: RunningSupabase, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 async def world(backend: RunningSupabase, page_port: int) -> AsyncIterator[World]:
     assert CHROMIUM.exists(), "Install Chromium: apt-get install chromium"
+    backend.clear_queue()
     worker = PlayedWorker(backend=backend)
     await worker.appear()
     async with async_playwright() as playwright:
