@@ -4,7 +4,7 @@ BOOTSTRAP := $(PYTHON) bootstrap.py
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean bench bench-queue soak attack ordinary drill
+.PHONY: help run test check format lock clean bench bench-queue soak attack ordinary drill drill-short
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -46,6 +46,9 @@ ordinary: ## everyday programs in the sandbox, in each tier, as root and as an o
 
 drill: ## a thousand kills of runners, workers and services at every point of a task's path (KILLS=200 for fewer)
 	@$(BOOTSTRAP) exec python -m tests.drill --kills $(or $(KILLS),1000)
+
+drill-short: ## one kill at every point, some minutes
+	@$(BOOTSTRAP) exec python -m pytest tests/drill/test_short.py -s
 
 clean: ## remove .venv; state and settings stay
 	rm -rf .venv
