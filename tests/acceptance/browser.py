@@ -26,7 +26,7 @@ EVIDENCE = [
     {"check": "The sum is 3", "outcome": "passed", "detail": "3 = 3", "code": "assert 1 + 2 == 3"},
     {"check": "means.csv can be read", "outcome": "passed", "detail": "2 rows", "code": ""},
 ]
-WAIT = 10_000
+WAIT = 30_000
 
 
 @dataclass(slots=True, kw_only=True)
