@@ -6,6 +6,7 @@ project's migrations, `small_supabase` a small schema of its own.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -67,6 +69,30 @@ class RunningSupabase:
         )
         answer.raise_for_status()
         return {**answer.json(), "email": email, "password": password}
+
+    def forget(self) -> None:
+        """Delete the people and rows that earlier tests left, as if it had just been started.
+
+        The person at this machine, the built-in assistants and the prices stay.
+        """
+        asyncio.run(self._forget())
+
+    async def _forget(self) -> None:
+        database = await asyncpg.connect(self.database_url)
+        try:
+            for table in (
+                "tasks",
+                "schedules",
+                "threads",
+                "workers",
+                "mail_workers",
+                "secrets",
+                "secret_keys",
+            ):
+                await database.execute(f"delete from public.{table}")
+            await database.execute("delete from auth.users where email <> $1", self.local_user[0])
+        finally:
+            await database.close()
 
     def clear_queue(self) -> None:
         """Delete what other tests left unfinished: whoever claims next gets what this test asks."""
@@ -144,10 +170,17 @@ def running_supabase(*options: str) -> Iterator[RunningSupabase]:
 
 
 @pytest.fixture(scope="session")
-def embedded_supabase() -> Iterator[RunningSupabase]:
-    """One with the project's migrations, shared by the whole session: make accounts of your own."""
+def supabase_of_the_session() -> Iterator[RunningSupabase]:
+    """One with the project's migrations, for `embedded_supabase`."""
     with running_supabase() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def embedded_supabase(supabase_of_the_session: RunningSupabase) -> RunningSupabase:
+    """One with the project's migrations, shared, and empty for each file: make accounts of your own."""
+    supabase_of_the_session.forget()
+    return supabase_of_the_session
 
 
 @pytest.fixture(scope="session")

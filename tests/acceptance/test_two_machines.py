@@ -46,16 +46,14 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker_on_a_machine(
-    number: int, supabase: RunningSupabase, model: OpenAIServer
-) -> AsyncIterator[Worker]:
+async def worker_on_a_machine(supabase: RunningSupabase, model: OpenAIServer) -> AsyncIterator[Worker]:
     ports = [int(urlsplit(url).port or 0) for url in (supabase.url, model.url)]
     real = urlsplit(supabase.database_url)
     folder = parse_qs(real.query)["host"][0]
     home = temporary_state_folder()
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
-        network = await stack.enter_async_context(own_network(number, ports))
+        network = await stack.enter_async_context(own_network(ports))
         port = await stack.enter_async_context(passing_to_socket(network.host, f"{folder}/{SOCKET}"))
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ} | {
             "PYTHONIC_HOME": str(home),
@@ -123,15 +121,15 @@ async def test_they_share_the_work_and_one_that_is_cut_off_does_no_harm(
 
         try:
             async with (
-                worker_on_a_machine(0, embedded_supabase, model) as one,
-                worker_on_a_machine(1, embedded_supabase, model) as other,
+                worker_on_a_machine(embedded_supabase, model) as one,
+                worker_on_a_machine(embedded_supabase, model) as other,
             ):
 
                 async def both_work() -> bool:
                     return all('"recovered"' in worker.log for worker in (one, other))
 
                 await until(both_work, "two workers at work", 90)
-                tasks = [await ask(word, 0.3) for word in ("north", "south", "east", "west")]
+                tasks = [await ask(word, 2) for word in ("north", "south", "east", "west")]
                 await until(lambda: ended(tasks), "the end of four tasks", 90)
                 shares = [worker.log.count('"action": "claimed"') for worker in (one, other)]
                 assert sum(shares) == 4 and min(shares) >= 1, shares

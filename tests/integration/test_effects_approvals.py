@@ -109,7 +109,9 @@ async def test_a_yes_is_for_exactly_what_was_shown(desk: Desk) -> None:
     # A runner that lies: other arguments under the approved key, another place, another how-many.
     key = (await desk.begin(task, attempt, arguments="to Bob", execution=2, **MAIL))["key"]
     assert key != f"s1/{'0' * 32}/1"
-    forged = await desk.connection.fetchval("select effect_key from public.effects where state = 'approved'")
+    forged = await desk.connection.fetchval(
+        "select effect_key from public.effects where task_id = $1 and state = 'approved'", task
+    )
     other = await desk.begin(task, attempt, arguments="to Eve", effect_key=forged, **MAIL)
     assert other["do"] == "refused"
     assert "Another action has this key" in other["why"]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from secrets import token_hex
+from secrets import randbelow, token_hex
 
 _FORWARDER = """
 import asyncio, sys
@@ -97,16 +97,21 @@ class OwnNetwork:
         run_ip("link", "set", self.wire, "up")
 
 
-@asynccontextmanager
-async def own_network(number: int, ports: Sequence[int]) -> AsyncIterator[OwnNetwork]:
-    """Make a network in which the loopback ports lead to the same ones of this host.
+def _free_pair() -> tuple[str, str]:
+    """Two link-local addresses of one /30 that no wire of this host has, nor one left by a killed run."""
+    taken = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True, timeout=20).stdout
+    while True:
+        prefix, last = f"169.254.{1 + randbelow(254)}", 4 * randbelow(63)
+        if f" {prefix}.{last + 1}/" not in taken:
+            return f"{prefix}.{last + 1}", f"{prefix}.{last + 2}"
 
-    Args:
-        number: 0 to 60; each of those that are open at the same time has its own.
-    """
+
+@asynccontextmanager
+async def own_network(ports: Sequence[int]) -> AsyncIterator[OwnNetwork]:
+    """Make a network in which the loopback ports lead to the same ones of this host."""
     tag = token_hex(3)
     name, wire = f"machine-{tag}", f"m{tag}"
-    host, guest = f"169.254.77.{4 * number + 1}", f"169.254.77.{4 * number + 2}"
+    host, guest = _free_pair()
     async with contextlib.AsyncExitStack() as stack:
         run_ip("netns", "add", name)
         stack.callback(run_ip, "netns", "del", name)  # the wire goes with it

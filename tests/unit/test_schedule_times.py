@@ -133,3 +133,13 @@ def test_a_year_of_minutes_is_counted_to_a_thousand() -> None:
 def test_a_new_schedule_counts_from_when_it_was_made() -> None:
     plan = plan_of(due("skip", None), datetime(2026, 3, 1, 5, 0, tzinfo=UTC))
     assert (plan.due_at, plan.next_at) == (None, datetime(2026, 3, 1, 7, 0, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 0, 1, 1000, 58_999, 59_000, 59_001, 59_500, 59_999])
+def test_no_plan_is_ahead_of_the_clock(milliseconds: int) -> None:
+    first = datetime(2026, 3, 27, 8, 0, tzinfo=BERLIN)
+    now = first + timedelta(minutes=3, milliseconds=milliseconds)
+    plan = plan_of(due("catch_up_once", first, "* * * * *"), now)
+    assert plan.due_at is not None
+    assert plan.next_at is not None
+    assert plan.due_at <= now < plan.next_at == plan.due_at + timedelta(minutes=1)

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -88,7 +88,10 @@ def times_after(cron: str, zone: ZoneInfo, moment: datetime) -> Iterator[datetim
 
 def times_until(cron: str, zone: ZoneInfo, moment: datetime) -> Iterator[datetime]:
     """All due times up to a moment and at it, the latest first."""
-    return _real(CronSim(cron, moment.astimezone(zone) + timedelta(seconds=1), reverse=True), zone)
+    # CronSim goes back from before the second that it is given; from one later, it begins in the next minute
+    # when this one is nearly over.
+    times = _real(CronSim(cron, moment.astimezone(zone) + timedelta(seconds=1), reverse=True), zone)
+    return dropwhile(lambda time: time > moment, times)
 
 
 def next_times(cron: str, zone: ZoneInfo, moment: datetime, count: int = 5) -> tuple[datetime, ...]:
