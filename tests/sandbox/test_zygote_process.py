@@ -152,3 +152,22 @@ async def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be made"):
         await ZygoteProcess(tmp_path / "file" / "zygote.sock").start()
+
+
+@pytest.mark.parametrize("tier", ["namespaces", "unsafe"])  # "unsafe" has the keeper of "landlock"
+async def test_hosts_that_ask_and_leave_at_once_do_no_harm(tier: zygote_process.ZygoteTier) -> None:
+    async with ZygoteProcess(tier=tier) as zygote:
+        before = zygote.pid
+        for _ in range(10):
+            visitors = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+            for number, visitor in enumerate(visitors):
+                visitor.settimeout(10)
+                await asyncio.to_thread(visitor.connect, str(zygote.socket_path))
+                if number % 2:
+                    visitor.close()
+            for visitor in visitors:
+                visitor.close()
+            await asyncio.sleep(0.05)
+        async with await connect_sandbox(zygote.socket_path).open() as session:
+            assert (await session.execute("1 + 1", timeout=5)).value == "2"
+        assert zygote.pid == before, "it is still the same one"

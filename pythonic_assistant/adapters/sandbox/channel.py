@@ -80,14 +80,14 @@ class Channel:
         descriptors, self._descriptors = self._descriptors, []
         return frames.decode(payload), descriptors
 
-    async def closed(self) -> None:
-        """Wait until the other side closes; what it sends before is dropped."""
-        loop = asyncio.get_running_loop()
+    async def last_message(self) -> dict[str, Any]:
+        """Wait until the other side closes; return the last that it has sent, or nothing."""
+        last: dict[str, Any] = {}
         try:
-            while await loop.sock_recv(self._socket, _CHUNK):
-                pass
-        except ConnectionError:
-            return
+            while True:
+                last = await self.receive()
+        except (EOFError, ConnectionError, frames.FrameError):
+            return last
 
     def close(self) -> None:
         """Close the socket and descriptors that nobody took. May be called twice."""

@@ -234,10 +234,10 @@ class ZygoteProcess:
         """
         failures = 0
         while True:
-            if self._status is not None:
-                await self._status.closed()
+            said = {} if self._status is None else await self._status.last_message()
             await self._end_process()
-            _log.warning("the zygote ended and is started again", extra={"action": "zygote_respawn"})
+            extra = {"action": "zygote_respawn", "reason": str(said.get("error", "it was killed"))}
+            _log.warning("the zygote ended and is started again", extra=extra)
             try:
                 await self._spawn()
                 failures = 0

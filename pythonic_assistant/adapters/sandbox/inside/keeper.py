@@ -13,12 +13,13 @@ import os
 import select
 import signal
 import socket
+import traceback
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from . import scratch
+from . import frames, scratch
 from .syscalls import PR_SET_CHILD_SUBREAPER, prctl
 
 _MESSAGE_BYTES = 4096
@@ -68,7 +69,14 @@ class Keeper:
     _poll: select.poll = field(default_factory=select.poll)
 
     def watch(self) -> NoReturn:
-        """Serve until the owner or the other half is gone."""
+        """Serve until the owner or the other half is gone; a mistake of ours is told, and is the end as well."""
+        try:
+            self._serve()
+        except BaseException as error:  # noqa: BLE001  (the owner logs it and starts another zygote)
+            _tell(self.status, error)
+        self._end_all()
+
+    def _serve(self) -> None:
         prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a dead init leaves comes here
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -78,10 +86,9 @@ class Keeper:
         self._reap()  # who ended before we listened
         while True:
             ready = [descriptor for descriptor, _ in self._poll.poll()]
-            if self.requests.fileno() in ready:
-                self._accept()
+            self._accept()
             if self.status.fileno() in ready:  # the owner never writes: readable means closed
-                self._end_all()
+                return
             if woken in ready:
                 os.read(woken, 1 << 16)
                 self._reap()
@@ -90,19 +97,27 @@ class Keeper:
                     self._close(session)
 
     def _accept(self) -> None:
-        data, descriptors, _, _ = socket.recv_fds(self.requests, _MESSAGE_BYTES, 1)
-        if not descriptors:
-            return  # it died while it was asking
-        message = json.loads(data)
-        session = _Session(
-            process=message["process"],
-            folder=Path(message["folder"]),
-            connection=socket.socket(fileno=descriptors[0]),
-        )
-        self._by_process[session.process] = session
-        self._by_connection[session.connection.fileno()] = session
-        self._poll.register(session.connection, _POLLRDHUP)
-        self._reap()  # it may have died since
+        """Take all that have registered."""
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(
+                    self.requests, _MESSAGE_BYTES, 1, socket.MSG_DONTWAIT
+                )
+            except BlockingIOError:
+                return
+            if not data:
+                return  # nobody is left who could register
+            if not descriptors:
+                continue  # it died while it was asking
+            message = json.loads(data)
+            session = _Session(
+                process=message["process"],
+                folder=Path(message["folder"]),
+                connection=socket.socket(fileno=descriptors[0]),
+            )
+            self._by_process[session.process] = session
+            self._by_connection[session.connection.fileno()] = session
+            self._poll.register(session.connection, _POLLRDHUP)
 
     def _reap(self) -> None:
         """Collect ended processes. The group of an init ends before its number is given back."""
@@ -115,6 +130,7 @@ class Keeper:
                 return
             if ended.si_pid in self.vital:
                 self._end_all()
+            self._accept()  # it registered before it ended: it must be known before it is forgotten
             _kill_group(ended.si_pid)  # nothing happens if it was no init, and so no leader
             os.waitpid(ended.si_pid, 0)
             session = self._by_process.pop(ended.si_pid, None)
@@ -136,8 +152,14 @@ class Keeper:
         else:
             self._remove(session.folder)
 
-    def _remove(self, folder: Path) -> None:
-        if os.fork() == 0:
+    @staticmethod
+    def _remove(folder: Path) -> None:
+        try:
+            child = os.fork()
+        except OSError:  # out of processes or memory, which is what code tries to bring about
+            scratch.remove(folder)
+            return
+        if child == 0:
             try:
                 scratch.remove(folder)
             finally:
@@ -161,6 +183,14 @@ class Keeper:
 
 def _woken(number: int, frame: types.FrameType | None) -> None:
     """Nothing is done here; the descriptor that was written to tells the loop."""
+
+
+def _tell(status: socket.socket, error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))[-_MESSAGE_BYTES:]
+    try:
+        frames.send(status, {"event": "broken", "error": text})
+    except OSError:  # the owner is gone as well
+        return
 
 
 def _kill_session(process: int) -> None:
