@@ -35,7 +35,7 @@ class Procrastinate(Contestant):
 
     def rescue(self) -> None:
         stalled = self._app.task(name="retry_stalled", queueing_lock="retry_stalled", pass_context=True)
-        self._app.periodic(cron="*/5 * * * * *")(stalled(self._retry_stalled))
+        self._app.periodic(cron="* * * * * */5")(stalled(self._retry_stalled))
 
     async def open(self) -> None:
         await super().open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -53,4 +54,13 @@ def report(file: str, figures: Sequence[Figure]) -> None:
             f"{'' if figure.ratio is None else f'{figure.ratio:g}':>7}  {figure.peer or ''}"
         )
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / f"{file}.jsonl").write_text("".join(json.dumps(asdict(figure)) + "\n" for figure in figures))
+    (OUT / f"{file}.jsonl").write_text("".join(_line(figure) + "\n" for figure in figures))
+
+
+def _line(figure: Figure) -> str:
+    """JSON knows no infinity: what took longer than anybody waited for is null."""
+    known = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(figure).items()
+    }
+    return json.dumps(known, allow_nan=False)

@@ -59,17 +59,27 @@ def _panel() -> None:
         st.divider()
         _status(feed, seen)
         model_settings.show(person)
-        if st.button("Workers and tasks", icon=":material/monitor_heart:", width="stretch", key="health"):
-            health.show()
-        if st.button("Budget", icon=":material/savings:", width="stretch", key="budget"):
-            budget.show()
-        if st.button("Schedules", icon=":material/calendar_month:", width="stretch", key="schedules"):
-            schedules.show(person)
-        if st.button("Secrets", icon=":material/key:", width="stretch", key="secrets"):
-            secrets.show(person)
-        if st.button("Rules", icon=":material/bolt:", width="stretch", key="rules"):
-            rules.show()
+        _places(person)
         _account()
+
+
+def _places(person: Person) -> None:
+    """What opens over the page, as quiet lines."""
+    with st.container(gap=None, key="places"):
+        if _place("Workers and tasks", ":material/monitor_heart:", "health"):
+            health.show()
+        if _place("Budget", ":material/savings:", "budget"):
+            budget.show()
+        if _place("Schedules", ":material/calendar_month:", "schedules"):
+            schedules.show(person)
+        if _place("Rules", ":material/bolt:", "rules"):
+            rules.show()
+        if _place("Secrets", ":material/key:", "secrets"):
+            secrets.show(person)
+
+
+def _place(words: str, icon: str, key: str) -> bool:
+    return st.button(words, icon=icon, key=key, type="tertiary", width="stretch")
 
 
 def _go(thread_id: str | None) -> None:

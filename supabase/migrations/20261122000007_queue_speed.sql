@@ -191,4 +191,22 @@ begin
 end
 $$;
 
+-- The first attempt has nothing to go on from: looking for it cost a fifth of a claim.
+create or replace function pythonic.claim_extra(p_task public.tasks) returns jsonb
+language plpgsql stable security definer set search_path = '' set jit = off
+as $$
+begin
+    if p_task.attempt = 1 then
+        return '{"items": [], "spent": {"turns": 0, "input_tokens": 0, "output_tokens": 0, "cost": null}, "effects": []}';
+    end if;
+    return pythonic.claim_extra_before_budgets(p_task) || case
+        when p_task.attempt > p_task.asked_attempt + 1 then coalesce((
+            select jsonb_build_object('spent', jsonb_build_object('turns', sum(u.turns),
+                'input_tokens', sum(u.input_tokens), 'output_tokens', sum(u.output_tokens), 'cost', sum(u.cost)))
+            from public.usage u where u.task_id = p_task.id and u.attempt > p_task.asked_attempt
+            having count(*) > 0), '{}')
+        else '{}' end;
+end
+$$;
+
 revoke all on function pythonic.tell_person(uuid, jsonb) from public;

@@ -69,7 +69,7 @@ class Keeper:
     _poll: select.poll = field(default_factory=select.poll)
 
     def watch(self) -> NoReturn:
-        """Serve until the owner or the other half is gone; a mistake of ours is told, and is the end as well."""
+        """Serve until the owner or the other half is gone; a mistake of ours is told and ends all, too."""
         try:
             self._serve()
         except BaseException as error:  # noqa: BLE001  (the owner logs it and starts another zygote)
@@ -81,6 +81,7 @@ class Keeper:
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _woken)  # ignored, nobody would be woken
+        self.requests.setblocking(False)  # all that have registered are taken, and nobody is waited for
         for descriptor in (woken, self.status.fileno(), self.requests.fileno()):
             self._poll.register(descriptor, select.POLLIN)
         self._reap()  # who ended before we listened
@@ -100,9 +101,7 @@ class Keeper:
         """Take all that have registered."""
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(
-                    self.requests, _MESSAGE_BYTES, 1, socket.MSG_DONTWAIT
-                )
+                data, descriptors, _, _ = socket.recv_fds(self.requests, _MESSAGE_BYTES, 1)
             except BlockingIOError:
                 return
             if not data:
