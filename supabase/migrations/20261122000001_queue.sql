@@ -1339,6 +1339,10 @@ declare
     v_event jsonb;
     v_payload jsonb;
 begin
+    -- A variable is the thread's: who removes the thread has the admission, and must not meet us half-way.
+    if exists (select 1 from jsonb_array_elements(p_events) e where e ->> 'kind' = 'variable_saved') then
+        perform pythonic.lock_admission_of(p_task);
+    end if;
     -- The lock holds off a reaper until these rows are written, so that a later attempt never sees half of them.
     select * into v_task from public.tasks t
         where t.id = p_task and t.attempt = p_attempt and t.worker_id = p_worker for share;

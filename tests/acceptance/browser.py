@@ -27,6 +27,7 @@ EVIDENCE = [
     {"check": "means.csv can be read", "outcome": "passed", "detail": "2 rows", "code": ""},
 ]
 WAIT = 30_000
+expect.set_options(timeout=WAIT)  # its own 5 s are too few beside tests that use all processors
 
 
 @dataclass(slots=True, kw_only=True)

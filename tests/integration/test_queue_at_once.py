@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from tests.integration.ledger_desk import become
 from tests.integration.queue_calls import Queue
 
 pytestmark = pytest.mark.timeout(60)
@@ -111,4 +113,55 @@ async def test_claims_of_many_workers_with_tasks_due_of_many_people_do_not_deadl
         assert claimed > 0
     finally:
         for connection in connections:
+            await connection.close()
+
+
+async def test_a_person_who_removes_a_thread_or_its_assistant_never_meets_the_queue_half_way(
+    queue: Queue,
+) -> None:
+    finish = "select public.finish_task($1, $2, 1, 'a', 'unverified', '[]', '{}')"
+    saved = {
+        "seq": 1,
+        "kind": "variable_saved",
+        "at": "2026-11-22T00:00:00Z",
+        "data": {
+            "name": "x",
+            "type": "int",
+            "bytes": 1,
+            "media_type": "application/json",
+            "load": "x = 1",
+            "storage_path": "p",
+        },
+    }
+    save = f"select public.append_events($1, $2, 1, '{json.dumps([saved])}')"
+    worker, remover = [await asyncpg.connect(queue.url) for _ in range(2)]
+
+    async def remove(person: UUID, table: str, what: object) -> str:
+        async with remover.transaction():
+            await become(remover, person)
+            return await remover.execute(f"delete from public.{table} where id = $1", what)
+
+    try:
+        for table, doing in itertools.product(("threads", "assistants"), (finish, save)):
+            person = await queue.person()
+            assistant = await queue.connection.fetchval(
+                "insert into public.assistants (user_id, name) values ($1, 'a') returning id",
+                person,
+            )
+            task = await queue.add(person, assistant_id=assistant)
+            thread = (await queue.task(task))["thread_id"]
+            await queue.claim()
+            # The queue is in the middle: it has the admission and the task, and the removal has begun.
+            async with worker.transaction():
+                await worker.execute("select pythonic.lock_admission_of($1)", task)
+                await worker.execute("select 1 from public.tasks where id = $1 for update", task)
+                removing = asyncio.create_task(
+                    remove(person, table, thread if table == "threads" else assistant)
+                )
+                await asyncio.sleep(0.2)
+                assert not removing.done()
+                await worker.fetchval(doing, queue.worker, task)
+            assert await removing == "DELETE 1"
+    finally:
+        for connection in (worker, remover):
             await connection.close()
