@@ -80,6 +80,11 @@ drop index public.tasks_active_of_user;
 create index tasks_active_of_user on public.tasks (user_id, counted_assistant) where state in ('queued', 'running');
 drop index public.tasks_held_of_user;
 create index tasks_held_of_user on public.tasks (user_id, counted_assistant, priority desc, id) where state = 'held';
+-- A task without a dedupe_key cannot be asked twice: it need not be in this index, which every start of a task
+-- had to write.
+drop index public.tasks_dedupe;
+create unique index tasks_dedupe on public.tasks (user_id, dedupe_key)
+    where dedupe_key is not null and state in ('scheduled', 'held', 'queued', 'running', 'waiting');
 -- Without them, removing an assistant reads both tables whole.
 create index tasks_of_assistant on public.tasks (assistant_id) where assistant_id is not null;
 create index threads_of_assistant on public.threads (assistant_id) where assistant_id is not null;
@@ -153,46 +158,35 @@ end
 $$;
 comment on function pythonic.wake_workers(text[]) is 'Tells workers that these queues have something for them, or will have soon.';
 
-create function pythonic.tell_of_tasks(p_changed jsonb) returns void
+create function pythonic.tell_person(p_user uuid, p_facts jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
-    v_said record;
-    v_cancel jsonb;
+    v_count integer := jsonb_array_length(p_facts);
 begin
-    -- One message for each person and statement; Realtime takes 256 KB, about a thousand of these.
-    for v_said in
-        select n.user_id, jsonb_agg(n.fact order by n.place) as facts
-        from (select c.fact ->> 'user_id' as user_id, c.fact - '{user_id,queue,soon}'::text[] as fact, c.place,
-                  row_number() over (partition by c.fact ->> 'user_id' order by c.place) / 500 as part
-              from jsonb_array_elements(p_changed) with ordinality as c (fact, place)) n
-        group by n.user_id, n.part
-    loop
-        if jsonb_array_length(v_said.facts) = 1 then
-            perform pythonic.tell('user:' || v_said.user_id, 'task', v_said.facts -> 0);
-        else
-            perform pythonic.tell('user:' || v_said.user_id, 'tasks', jsonb_build_object('tasks', v_said.facts));
-        end if;
-    end loop;
-    for v_cancel in
-        select jsonb_build_object('task_id', c.fact -> 'task_id', 'attempt', c.fact -> 'attempt')
-        from jsonb_array_elements(p_changed) as c (fact)
-        where c.fact ->> 'state' = 'running' and (c.fact -> 'cancelling')::boolean
-    loop
-        perform pythonic.tell('queue', 'cancel', v_cancel);
-        perform pg_catalog.pg_notify('pythonic_queue', (v_cancel || '{"event": "cancel"}')::text);
-    end loop;
-    perform pythonic.wake_workers(array(
-        select distinct c.fact ->> 'queue' from jsonb_array_elements(p_changed) as c (fact)
-        where (c.fact -> 'soon')::boolean));
+    if v_count = 1 then
+        perform pythonic.tell('user:' || p_user::text, 'task', p_facts -> 0);
+    elsif v_count <= 500 then
+        perform pythonic.tell('user:' || p_user::text, 'tasks', jsonb_build_object('tasks', p_facts));
+    else
+        -- Realtime takes 256 KB, about a thousand of these.
+        perform pythonic.tell('user:' || p_user::text, 'tasks', jsonb_build_object('tasks', part.facts))
+        from (
+            select jsonb_agg(f.fact order by f.place) as facts
+            from jsonb_array_elements(p_facts) with ordinality as f (fact, place)
+            group by (f.place - 1) / 500 order by (f.place - 1) / 500) part;
+    end if;
 end
 $$;
-comment on function pythonic.tell_of_tasks(jsonb) is 'Tells people and workers of tasks that were added or changed: [{"user_id", "queue", "soon": whether workers look, and what the person is told}].';
+comment on function pythonic.tell_person(uuid, jsonb) is 'Tells a person''s pages of tasks that were added or changed: an array of facts.';
 
 create function pythonic.tasks_added() returns trigger
 language plpgsql security definer set search_path = ''
     set jit = off set plan_cache_mode = force_generic_plan
 as $$
+declare
+    v_said record;
+    v_queues text[] := '{}';
 begin
     insert into public.messages (thread_id, user_id, task_id, role, content)
         select a.thread_id, a.user_id, a.id, 'user', a.prompt from added a where a.kind = 'task' order by a.id;
@@ -212,14 +206,23 @@ begin
         title = case when th.title = 'New thread' then s.title else th.title end
     from said s
     where th.id = any (array(select c.id from touched c)) and s.thread_id = th.id;
-    perform pythonic.tell_of_tasks((
-        select jsonb_agg(jsonb_build_object(
-            'task_id', a.id, 'thread_id', a.thread_id, 'kind', a.kind, 'state', a.state,
-            'attempt', a.attempt, 'verdict', a.verdict, 'cancelling', a.cancel_requested_at is not null,
-            'user_id', a.user_id, 'queue', a.queue,
+    for v_said in
+        select a.user_id,
+            jsonb_agg(jsonb_build_object(
+                'task_id', a.id, 'thread_id', a.thread_id, 'kind', a.kind, 'state', a.state,
+                'attempt', a.attempt, 'verdict', a.verdict, 'cancelling', a.cancel_requested_at is not null)
+                order by a.id) as facts,
             -- One that is due before a worker looks again by itself must wake one, so that it sleeps less long.
-            'soon', a.state = 'queued' or a.state = 'scheduled' and a.run_at < now() + interval '1 minute') order by a.id)
-        from added a));
+            array_agg(distinct a.queue) filter (where a.state = 'queued'
+                or a.state = 'scheduled' and a.run_at < now() + interval '1 minute') as queues
+        from added a group by a.user_id
+    loop
+        perform pythonic.tell_person(v_said.user_id, v_said.facts);
+        v_queues := v_queues || v_said.queues;
+    end loop;
+    if v_queues <> '{}' then
+        perform pythonic.wake_workers(array(select distinct q.name from unnest(v_queues) as q (name)));
+    end if;
     return null;
 end
 $$;
@@ -231,20 +234,40 @@ language plpgsql security definer set search_path = ''
     set enable_nestloop = off set jit = off set plan_cache_mode = force_generic_plan
 as $$
 declare
-    v_changed jsonb;
+    v_said record;
+    v_queues text[] := '{}';
+    v_cancel jsonb;
 begin
-    select jsonb_agg(jsonb_build_object(
-            'task_id', n.id, 'thread_id', n.thread_id, 'kind', n.kind, 'state', n.state,
-            'attempt', n.attempt, 'verdict', n.verdict, 'cancelling', n.cancel_requested_at is not null,
-            'user_id', n.user_id, 'queue', n.queue,
+    for v_said in
+        select n.user_id,
+            jsonb_agg(jsonb_build_object(
+                'task_id', n.id, 'thread_id', n.thread_id, 'kind', n.kind, 'state', n.state,
+                'attempt', n.attempt, 'verdict', n.verdict, 'cancelling', n.cancel_requested_at is not null)
+                order by n.id) as facts,
             -- One that is due before a worker looks again by itself must wake one, so that it sleeps less long.
-            'soon', n.state = 'queued' or n.state = 'scheduled' and n.run_at < now() + interval '1 minute') order by n.id)
-    into v_changed
-    from changed n join former f on f.id = n.id
-    where n.state is distinct from f.state or n.cancel_requested_at is distinct from f.cancel_requested_at
-        or n.held_because is distinct from f.held_because;
-    if v_changed is not null then
-        perform pythonic.tell_of_tasks(v_changed);
+            array_agg(distinct n.queue) filter (where n.state = 'queued'
+                or n.state = 'scheduled' and n.run_at < now() + interval '1 minute') as queues,
+            bool_or(n.state = 'running' and n.cancel_requested_at is not null) as cancelling
+        from changed n join former f on f.id = n.id
+        where n.state is distinct from f.state or n.cancel_requested_at is distinct from f.cancel_requested_at
+            or n.held_because is distinct from f.held_because
+        group by n.user_id
+    loop
+        perform pythonic.tell_person(v_said.user_id, v_said.facts);
+        v_queues := v_queues || v_said.queues;
+        if v_said.cancelling then
+            for v_cancel in
+                select jsonb_build_object('task_id', c.fact -> 'task_id', 'attempt', c.fact -> 'attempt')
+                from jsonb_array_elements(v_said.facts) as c (fact)
+                where c.fact ->> 'state' = 'running' and (c.fact -> 'cancelling')::boolean
+            loop
+                perform pythonic.tell('queue', 'cancel', v_cancel);
+                perform pg_catalog.pg_notify('pythonic_queue', (v_cancel || '{"event": "cancel"}')::text);
+            end loop;
+        end if;
+    end loop;
+    if v_queues <> '{}' then
+        perform pythonic.wake_workers(array(select distinct q.name from unnest(v_queues) as q (name)));
     end if;
     return null;
 end
@@ -1424,6 +1447,12 @@ begin
             perform 1 from public.threads th where th.id = any (v_threads) order by th.id for no key update;
         end if;
         update public.threads th set updated_at = now() where th.id = any (v_threads);
+    end if;
+    if cardinality(v_done) = jsonb_array_length(p_ended) then
+        return (
+            select jsonb_agg(jsonb_build_object('id', e.ending -> 'id', 'attempt', e.ending -> 'attempt', 'kept', true)
+                order by e.place)
+            from jsonb_array_elements(p_ended) with ordinality as e (ending, place));
     end if;
     return (
         select jsonb_agg(jsonb_build_object('id', e.ending -> 'id', 'attempt', e.ending -> 'attempt', 'kept',

@@ -364,6 +364,10 @@ create function pythonic.claim_extra(p_task public.tasks) returns jsonb
 language plpgsql stable security definer set search_path = '' set jit = off
 as $$
 begin
+    -- The first attempt has nothing to go on from: looking for it would cost a fifth of a claim.
+    if p_task.attempt = 1 then
+        return '{"items": [], "spent": {"turns": 0, "input_tokens": 0, "output_tokens": 0, "cost": null}, "effects": []}';
+    end if;
     return pythonic.claim_extra_before_budgets(p_task) || case
         when p_task.attempt > p_task.asked_attempt + 1 then coalesce((
             select jsonb_build_object('spent', jsonb_build_object('turns', sum(u.turns),
