@@ -85,6 +85,14 @@ create index tasks_held_of_user on public.tasks (user_id, counted_assistant, pri
 drop index public.tasks_dedupe;
 create unique index tasks_dedupe on public.tasks (user_id, dedupe_key)
     where dedupe_key is not null and state in ('scheduled', 'held', 'queued', 'running', 'waiting');
+-- What belongs to a thread or a task goes with it. A second key, to the person, only locked the person's row at every
+-- message and event, which all tasks of the person write at the same time.
+alter table public.messages drop constraint messages_user_id_fkey;
+alter table public.task_events drop constraint task_events_user_id_fkey;
+alter table public.task_steps drop constraint task_steps_user_id_fkey;
+alter table public.artifacts drop constraint artifacts_user_id_fkey;
+-- Without it, removing a task reads all messages.
+create index messages_of_task on public.messages (task_id);
 -- Without them, removing an assistant reads both tables whole.
 create index tasks_of_assistant on public.tasks (assistant_id) where assistant_id is not null;
 create index threads_of_assistant on public.threads (assistant_id) where assistant_id is not null;

@@ -155,3 +155,30 @@ async def test_what_a_row_says_of_its_files_is_kept_in_types_that_workers_can_re
         {"name": "b", "storage_path": f"{person}/b", "media_type": "application/octet-stream", "bytes": 1},
         {"name": "c", "storage_path": f"{person}/c", "media_type": "application/octet-stream", "bytes": 0},
     ]
+
+
+async def test_a_person_who_goes_leaves_nothing_behind(queue: Queue) -> None:
+    person = await queue.person()
+    task = await queue.add(person)
+    await queue.claim()
+    at = "2026-11-22T00:00:00Z"
+    step = {"id": "s1", "title": "One", "goal": "one", "proof": "printed", "depends_on": []}
+    file = {
+        "name": "a.csv",
+        "storage_path": f"{person}/a.csv",
+        "media_type": "text/csv",
+        "bytes": 1,
+        "sha256": "0" * 64,
+    }
+    events = [
+        {"seq": 1, "kind": "plan_made", "at": at, "data": {"plan": {"steps": [step]}}},
+        {"seq": 2, "kind": "artifact_saved", "at": at, "data": file},
+    ]
+    assert await queue.call("append_events", queue.worker, task, 1, json.dumps(events))
+    tables = ("threads", "tasks", "messages", "task_events", "task_steps", "artifacts", "task_changes")
+    count = "select count(*) from public.{} where user_id = $1"
+    left = [await queue.connection.fetchval(count.format(table), person) for table in tables]
+    assert all(left), dict(zip(tables, left, strict=True))
+    await queue.connection.execute("delete from auth.users where id = $1", person)
+    left = [await queue.connection.fetchval(count.format(table), person) for table in tables]
+    assert not any(left), dict(zip(tables, left, strict=True))
