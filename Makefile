@@ -47,7 +47,7 @@ ordinary: ## everyday programs in the sandbox, in each tier, as root and as an o
 drill: ## a thousand kills of runners, workers and services at every point of a task's path (KILLS=200 for fewer)
 	@$(BOOTSTRAP) exec python -m tests.drill --kills $(or $(KILLS),1000)
 
-drill-short: ## the kills of make test alone, at every point one: some minutes
+drill-short: ## one kill at every point, two and a half minutes
 	@$(BOOTSTRAP) exec python -m pytest tests/drill/test_short.py -s
 
 clean: ## remove .venv; state and settings stay
