@@ -76,7 +76,7 @@ async def test_a_task_from_the_prompt_to_the_proven_answer(world: World) -> None
     await expect(picture).to_be_visible(timeout=WAIT)
     assert await picture.evaluate("e => e.complete && e.naturalWidth") == 1
     await page.get_by_text("Proven by 2 executed checks").click()
-    await expect(page.get_by_text("means.csv can be read")).to_be_visible()
+    await expect(page.get_by_text("means.csv can be read").filter(visible=True).first).to_be_visible()
     downloads: asyncio.Queue[Download] = asyncio.Queue()
     page.context.on("page", lambda opened: opened.on("download", downloads.put_nowait))
     page.on("download", downloads.put_nowait)
