@@ -1,6 +1,8 @@
 """What the agent asks of the world: small protocols, each with several adapters.
 
 Every method may be cancelled; a cancelled call leaves nothing running.
+
+Long, because it is the one list of all that the agent needs: each protocol beside the words that it uses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""One attempt at a task: files in, a runner at work, events and artifacts out, and one of the ways to end."""
+"""One attempt at a task: files in, a runner at work, events and artifacts out, and one of the ways to end.
+
+Long, because the ways to end share one state; what can be told apart from it is in modules of its own.
+"""
 
 from __future__ import annotations
 

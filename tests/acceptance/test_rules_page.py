@@ -57,7 +57,6 @@ async def test_a_rule_from_the_form_to_the_dead_letter(
             person = await database.fetchval(
                 "select id from auth.users where email = $1", embedded_supabase.local_user[0]
             )
-            embedded_supabase.clear_queue()
             await database.execute(
                 "insert into public.tasks (user_id, prompt) values ($1, 'Sum up *November*')", person
             )

@@ -1,4 +1,7 @@
-"""Changes of state, rules and deliveries as the database keeps them."""
+"""Changes of state, rules and deliveries as the database keeps them.
+
+Long, because all of it is one world of rules, from the change to the dead letter.
+"""
 
 from __future__ import annotations
 

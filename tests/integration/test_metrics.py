@@ -36,7 +36,6 @@ async def scraped(client: httpx.AsyncClient) -> dict[str, float]:
 async def test_a_worker_counts_what_it_does(
     embedded_supabase: RunningSupabase, tmp_path: Path, ann: Someone
 ) -> None:
-    embedded_supabase.clear_queue()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
