@@ -421,13 +421,19 @@ class TaskQueue(Protocol):
 class RunJournal(Protocol):
     """Where a run's facts are written."""
 
-    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+    async def append(
+        self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+    ) -> bool:
         """Store events `{"seq", "kind", "step_id", "at", "data"}`; the same seq twice is stored once.
+
+        Args:
+            after: the number of an event that must be stored already.
 
         Returns False when the lease is lost.
 
         Raises:
             StoreUnavailableError: the database does not answer.
+            EventsForgottenError: the event numbered `after` is not there; nothing was stored.
         """
         ...
 

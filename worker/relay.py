@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
+from pythonic_assistant.domain.errors import EventsForgottenError, InvalidInputError, StoreUnavailableError
 from pythonic_assistant.domain.event import Event, Noted, OutputWritten, RunFailed, RunSucceeded, RunWaiting
 from pythonic_assistant.domain.redaction import Redactor
 from pythonic_assistant.domain.verdict import Evidence, Verdict
@@ -162,10 +162,7 @@ class Relay:
         again = list(self._unsure)
         while True:
             breaks = self._breaks
-            for begin in range(0, len(again), LARGEST_BATCH):
-                if not await self._send(again[begin : begin + LARGEST_BATCH]):
-                    return False
-            if not await self._send(batch):
+            if not (await self._send_all(again) and await self._send(batch)):
                 return False
             if self._breaks == breaks:  # else a crash in between may have taken what had just been sent again
                 break
@@ -211,6 +208,12 @@ class Relay:
         last["at"] = timed.at.isoformat()
         return True
 
+    async def _send_all(self, rows: list[dict[str, Any]]) -> bool:
+        for begin in range(0, len(rows), LARGEST_BATCH):
+            if not await self._send(rows[begin : begin + LARGEST_BATCH]):
+                return False
+        return True
+
     async def _send(self, batch: list[dict[str, Any]]) -> bool:
         try:
             return await self._append(batch)
@@ -252,10 +255,17 @@ class Relay:
         Raises:
             InvalidInputError: the database refuses it.
         """
+        first = batch[0]["seq"]
+        after = first - 1 if first > 1 else None
         wait = FIRST_RETRY_SECONDS
         while True:
             try:
-                return await self._journal.append(self._fence, batch)
+                return await self._journal.append(self._fence, batch, after)
+            except EventsForgottenError:
+                # Nobody else notices a database that was killed and is back before the next call.
+                if not await self._send_all([row for row in self._unsure if row["seq"] < first]):
+                    return False
+                after = None  # what is not there by now was refused, or is older than what is kept
             except StoreUnavailableError as error:
                 self._breaks += 1
                 log.warning(

@@ -6,7 +6,8 @@ AssistantError
 │   └── InvalidInputError      a prompt, file or row that cannot be worked on
 ├── RetryableError             the same attempt may succeed later
 │   ├── ModelUnavailableError  429, 5xx, timeout, no route to the model
-│   └── StoreUnavailableError  the database or its API does not answer
+│   ├── StoreUnavailableError  the database or its API does not answer
+│   └── EventsForgottenError   the database was killed and has lost what need not have lasted
 ├── PermanentError             repeating changes nothing
 │   ├── ModelRefusedError      bad key, unknown model, a request that the server will never take
 │   ├── ModelReplyError        an empty or garbled reply, after the retries that are worth it
@@ -55,6 +56,10 @@ class ModelUnavailableError(RetryableError):
 
 class StoreUnavailableError(RetryableError):
     """The database or its API does not answer."""
+
+
+class EventsForgottenError(RetryableError):
+    """Events that were answered before they were on the disk are gone: send them again."""
 
 
 class PermanentError(AssistantError):

@@ -11,7 +11,7 @@ import pytest
 from pythonic_assistant.adapters.store.queue_functions import QueueFunctions
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.ending import Cancelled, Failed, Finished, Released, Waiting
-from pythonic_assistant.domain.errors import InvalidInputError
+from pythonic_assistant.domain.errors import EventsForgottenError, InvalidInputError
 from pythonic_assistant.domain.verdict import Evidence, Verdict
 from pythonic_assistant.ports import Fence
 from tests.contract.queue_world import WAYS, Way, World, fence_of, loaded, noted, open_world
@@ -192,6 +192,24 @@ async def test_events_are_stored_once_with_what_they_hold(world: World, queue: Q
         "select seq, data ->> 'text' as text from public.task_events where task_id = $1 order by seq", task
     )
     assert [tuple(row) for row in rows] == [(1, odd), (2, "x"), (3, "x")]
+
+
+async def test_events_after_one_that_was_forgotten_are_not_stored(
+    world: World, queue: QueueFunctions
+) -> None:
+    task = await world.add(await world.person())
+    await queue.claim(1, [])
+    fence = Fence(task, 1)
+    assert await queue.append(fence, [noted(1)])
+    assert await queue.append(fence, [noted(2)], 1)
+    await world.database.execute("delete from public.task_events where task_id = $1 and seq = 2", task)
+    with pytest.raises(EventsForgottenError, match="Event 2 of task"):
+        await queue.append(fence, [noted(3)], 2)
+    count = "select count(*) from public.task_events where task_id = $1"
+    assert await world.database.fetchval(count, task) == 1
+    assert await queue.append(fence, [noted(2)], 1)
+    assert await queue.append(fence, [noted(3)], 2)
+    assert not await queue.append(Fence(task, 2), [noted(1)], 0), "of a lost lease that is told first"
 
 
 async def test_what_the_database_refuses_is_an_input_error_and_changes_nothing(

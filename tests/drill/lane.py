@@ -219,7 +219,7 @@ class Lane:
             await database.end_backend(stopped.backend)
         else:
             await database.disarm(run.task, stopped.place)
-        outcome = await database.outcome(stopped.transaction)
+        outcome = await self._outcome(run, stopped)
         await database.disarm(run.task, stopped.place)
         wanted = {"before": "aborted", "after": "committed"}.get(mission.moment, outcome)
         if still and outcome == wanted:
@@ -229,6 +229,19 @@ class Lane:
         (row,) = await database.fetch("select state, attempt from public.tasks where id = $1", run.task)
         kill.base = row["attempt"]
         self._settle(run, kill, row["state"])
+
+    async def _outcome(self, run: _Run, stopped: Stopped) -> str:
+        """How the transaction ends, which lets nobody stop it at another place before it has."""
+        database = self._field.database
+        while (outcome := await database.outcome(stopped.transaction)) == "in progress":
+            for other in await database.stopped():
+                if other.transaction == stopped.transaction:
+                    later = run.missions.pop(other.place, None)
+                    if later is not None:
+                        self._field.book.missed.append(later)
+                    await database.disarm(other.task, other.place)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return outcome
 
     async def _strike(self, run: _Run, mission: Mission, proof: str) -> Kill:
         """Kill; on return the dead are dead, and a service answers again."""

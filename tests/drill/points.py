@@ -24,6 +24,7 @@ class Point:
         order: roughly, within a task.
         dies: who can be killed there.
         written: whether a transaction stops there.
+        outlives: whether that transaction can end well when who asked for it is dead.
         kinds: tasks that come to it.
     """
 
@@ -31,6 +32,7 @@ class Point:
     order: int
     dies: tuple[Who, ...]
     written: bool = True
+    outlives: bool = True
     kinds: tuple[Kind, ...] = ("quiet", "asking")
 
 
@@ -81,7 +83,8 @@ POINTS: tuple[Point, ...] = (
     Point("event verification_started", 60, ANY),
     Point("event check_executed", 61, ANY),
     Point("model asked for the answer", 62, ("worker", "runner", "machine"), written=False),
-    Point("file uploaded", 70, EVERYBODY),
+    # Storage gives an upload up with its caller. Uploaded without an event: that is before the next point.
+    Point("file uploaded", 70, EVERYBODY, outlives=False),
     Point("event artifact_saved", 71, HOLDER),
     Point("event variable_saved", 72, HOLDER),
     Point("event run_succeeded", 80, HOLDER),
@@ -105,4 +108,6 @@ def every_mission(points: Sequence[Point]) -> list[Mission]:
 
 
 def _moments(point: Point, who: Who) -> tuple[Moment, ...]:
-    return ("before", "after") if point.written and who in ("worker", "machine") else ("during",)
+    if not point.written or who not in ("worker", "machine"):
+        return ("during",)
+    return ("before", "after") if point.outlives else ("before",)

@@ -11,7 +11,7 @@ import pytest
 
 from pythonic_assistant.adapters.store.naming import storage_name, unique_names
 from pythonic_assistant.domain.budget import Usage
-from pythonic_assistant.domain.errors import InvalidInputError, StoreUnavailableError
+from pythonic_assistant.domain.errors import EventsForgottenError, InvalidInputError, StoreUnavailableError
 from pythonic_assistant.domain.event import (
     CheckExecuted,
     CodeExecuted,
@@ -58,7 +58,9 @@ class Journal:
         self.down, self.lost = down, lost
         self.batches: list[list[Mapping[str, Any]]] = []
 
-    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+    async def append(
+        self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+    ) -> bool:
         await asyncio.sleep(0.01)
         if self.down:
             self.down -= 1
@@ -134,7 +136,9 @@ class CrashingJournal(Journal):
         super().__init__()
         self.rows: dict[int, str] = {}
 
-    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+    async def append(
+        self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+    ) -> bool:
         self.rows |= {row["seq"]: row["kind"] for row in events}
         return True
 
@@ -153,6 +157,46 @@ async def test_what_a_crash_took_is_stored_with_the_next_that_must_last() -> Non
     assert journal.rows == {1: "noted", 2: "noted", 3: "noted", 4: "run_failed"}
 
 
+class LookingJournal(CrashingJournal):
+    """Looks whether the event is there that has to be, and refuses what comes after one that is not."""
+
+    async def append(
+        self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+    ) -> bool:
+        if after is not None and after not in self.rows:
+            raise EventsForgottenError("gone")
+        return await super().append(fence, events, after)
+
+
+async def test_what_a_crash_took_unseen_is_stored_with_the_next_event() -> None:
+    journal = LookingJournal()
+    relay = Relay(journal, Fence(7, 1))
+    task = asyncio.create_task(relay.run())
+    for _ in range(3):
+        relay.put(at(Noted(text="a")))
+        await relay.drained()
+    journal.rows.clear()
+    relay.put(at(Noted(text="b")))
+    async with asyncio.timeout(5):
+        await relay.drained()
+    task.cancel()
+    assert journal.rows == dict.fromkeys(range(1, 5), "noted")
+
+
+async def test_what_cannot_be_sent_again_holds_up_nothing() -> None:
+    journal = LookingJournal()
+    relay = Relay(journal, Fence(7, 1))
+    task = asyncio.create_task(relay.run())
+    relay.put(at(StepFinished(step_id="s1", outcome="succeeded", code="", output="", executions=1)))
+    await relay.drained()
+    journal.rows.clear()  # what had to last: somebody has deleted it
+    relay.put(at(Noted(text="b")))
+    async with asyncio.timeout(5):
+        await relay.drained()
+    task.cancel()
+    assert journal.rows == {2: "noted"}
+
+
 async def test_a_lost_lease_ends_the_relay() -> None:
     relay = await relayed(Journal(lost=True), at(Noted(text="a")))
     assert relay.lost.is_set()
@@ -160,12 +204,14 @@ async def test_a_lost_lease_ends_the_relay() -> None:
 
 async def test_what_a_crash_took_in_between_is_sent_once_more() -> None:
     class Crashing(CrashingJournal):
-        async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+        async def append(
+            self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+        ) -> bool:
             if events[0]["kind"] == "run_failed" and not self.down:
                 self.down = 1
                 self.rows.clear()
                 raise StoreUnavailableError("killed")
-            return await super().append(fence, events)
+            return await super().append(fence, events, after)
 
     journal = Crashing()
     relay = Relay(journal, Fence(7, 1))
@@ -182,10 +228,12 @@ async def test_what_a_crash_took_in_between_is_sent_once_more() -> None:
 class PickyJournal(Journal):
     """Refuses every batch in which a word stands, as the database refuses a value."""
 
-    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+    async def append(
+        self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+    ) -> bool:
         if "poison" in str([row["data"] for row in events]) and "could not be stored" not in str(events):
             raise InvalidInputError("too long")
-        return await super().append(fence, events)
+        return await super().append(fence, events, after)
 
 
 async def test_a_refused_event_costs_no_other_and_leaves_no_gap(caplog: pytest.LogCaptureFixture) -> None:
@@ -221,10 +269,12 @@ async def test_an_answer_is_not_proven_when_what_has_to_last_was_refused(lasting
 class HostileJournal(Journal):
     """Refuses whatever repeats its words, and every note that is longer than a few words."""
 
-    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+    async def append(
+        self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+    ) -> bool:
         if any(len(str(row["data"])) > 100 for row in events):
             raise InvalidInputError("long " * 30)
-        return await super().append(fence, events)
+        return await super().append(fence, events, after)
 
 
 async def test_that_something_is_missing_is_told_even_if_the_reason_is_refused() -> None:
@@ -236,7 +286,9 @@ async def test_that_something_is_missing_is_told_even_if_the_reason_is_refused()
 
 
 class BrokenJournal(Journal):
-    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+    async def append(
+        self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+    ) -> bool:
         raise ZeroDivisionError
 
 

@@ -12,6 +12,7 @@ from pythonic_assistant.adapters.store.calls import DEADLINE_SECONDS
 from pythonic_assistant.adapters.store.rows import read_claim, read_cycle
 from pythonic_assistant.domain.budget import Usage
 from pythonic_assistant.domain.ending import Cancelled, Ending, Failed, Finished, Released, Waiting
+from pythonic_assistant.domain.errors import EventsForgottenError
 from pythonic_assistant.ports import Claim, Cycle, Facts, Fence, LeaseStatus
 
 
@@ -105,12 +106,23 @@ class QueueFunctions(ABC):
         """As `ports.TaskQueue.seen`."""
         await self._ask(self._seen(facts), DEADLINE_SECONDS)
 
-    async def append(self, fence: Fence, events: Sequence[Mapping[str, Any]]) -> bool:
+    async def append(
+        self, fence: Fence, events: Sequence[Mapping[str, Any]], after: int | None = None
+    ) -> bool:
         """As `ports.RunJournal.append`."""
-        appended = self._call(
-            "append_events", task_id=fence.task_id, attempt=fence.attempt, events=Json(list(events))
+        append = self._call(
+            "append_events",
+            task_id=fence.task_id,
+            attempt=fence.attempt,
+            events=Json(list(events)),
+            after=after,
         )
-        return bool((await self._ask([appended], DEADLINE_SECONDS))[0])
+        (stored,) = await self._ask([append], DEADLINE_SECONDS)
+        if stored is None:
+            raise EventsForgottenError(
+                f"Event {after} of task {fence.task_id} is not in the database any more."
+            )
+        return bool(stored)
 
     async def end(self, ending: Ending) -> bool:
         """As `ports.Endings.end`."""
