@@ -54,6 +54,8 @@ class Procrastinate(Contestant):
     async def fill(self, count: int) -> None:
         for start in range(0, count, 1000):
             await self._task.batch_defer_async(*[{} for _ in range(min(1000, count - start))])
+        # Again each time: a worker process forgets the workers that have been silent for half a minute.
+        self._worker = await self._app.job_manager.register_worker()
 
     async def _handle(self) -> None:
         if self._handler is not None:
@@ -68,8 +70,6 @@ class Procrastinate(Contestant):
         await self._app.run_worker_async(concurrency=CONCURRENCY, install_signal_handlers=False)
 
     async def claim(self) -> Any:
-        if self._worker is None:
-            self._worker = await self._app.job_manager.register_worker()
         return await self._app.job_manager.fetch_job(queues=None, worker_id=self._worker)
 
     async def finish(self, claimed: Any) -> None:

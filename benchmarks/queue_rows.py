@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.queue_contestant import Contestant
-from benchmarks.queue_processes import worker_process
+from benchmarks.queue_processes import SETTLE_SECONDS, worker_process
 from benchmarks.queue_sql import connect
 
 Values = dict[str, list[float]]
@@ -40,6 +40,7 @@ async def latencies(contestants: Sequence[Contestant], tasks: int) -> Values:
                 reached = await worker.says("at", 30)
                 if number >= 3:  # the first ones fill caches
                     found[contestant.name].append((reached["at"] - began) * 1000)
+        await asyncio.sleep(SETTLE_SECONDS)  # the last end may be on its way yet
     return found
 
 

@@ -41,6 +41,15 @@ class Condition:
     cut_off_seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Exchanged:
+    """What one call brought and took: claimed tasks, written endings; when the next task is due."""
+
+    tasks: int
+    endings: int
+    next_due_seconds: float | None
+
+
 class Engine:
     """Runs attempts until `drain`.
 
@@ -71,7 +80,10 @@ class Engine:
         self._wake = asyncio.Event()
         self._drain = asyncio.Event()
         self._beat_now = asyncio.Event()
-        self._leaving = Leaving(store, self._wake.set, self._metrics.ended)
+        self._more = asyncio.Event()
+        self._turning = False
+        self._asked_for = 0  # slots for which a claim is under way
+        self._leaving = Leaving(store, self._ended, self._metrics.ended)
         along = queue.tells_along
         self._pacing = Pacing(
             longest=config.poll_seconds,
@@ -90,6 +102,10 @@ class Engine:
         """A hint that a task may be waiting."""
         self._pacing.hinted()
         self._wake.set()
+
+    def _ended(self) -> None:
+        self._wake.set()
+        self._more.set()
 
     def back(self) -> None:
         """Hints arrive again; those of the time between are lost."""
@@ -114,9 +130,10 @@ class Engine:
             beating = group.create_task(self._beat(), name="heartbeat")
             draining = group.create_task(self._stop_when_drained(), name="drain")
             async with asyncio.TaskGroup() as attempts:
+                helping = group.create_task(self._help(attempts), name="second turn")
                 await self._turn(attempts)
-            beating.cancel()
-            draining.cancel()
+            for task in (beating, draining, helping):
+                task.cancel()
         await self._say_goodbye()
 
     async def _turn(self, attempts: asyncio.TaskGroup) -> None:
@@ -127,7 +144,7 @@ class Engine:
             self._wake.clear()
             free = self._free()
             pause = self._config.poll_seconds
-            if free > 0 or self._leaving:
+            if free > 0 or self._leaving.unsent:
                 try:
                     if not recovered:
                         await self._recover()
@@ -146,10 +163,35 @@ class Engine:
                 wait = 1.0
             await _within(pause, self._wake)
 
+    async def _help(self, attempts: asyncio.TaskGroup) -> None:
+        """Make a second turn beside the first, with what has ended and that one does not take.
+
+        A turn is mostly waiting: for the database to work, and for its disk.
+        """
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._turning and self._leaving.unsent:
+                free = min(self._free(), self._leaving.unsent, self._share)
+                try:
+                    taken = await self._exchange(attempts, free, None)
+                except (StoreUnavailableError, InvalidInputError) as error:
+                    log.warning("second turn not answered", extra={"action": "claim", "reason": str(error)})
+                    self._wake.set()  # the first turn takes care of it
+                    break
+                if taken is None or taken.tasks < free:
+                    self._wake.set()  # the hint of a task that came meanwhile found no slot free
+
+    @property
+    def _share(self) -> int:
+        """How many endings one turn takes, so that there is work for two."""
+        return -(-self._config.slots // 2)
+
     def _free(self) -> int:
         if self._drain.is_set():
             return 0
-        return self._config.slots - len(self._running.keys() - self._leaving.waiting - self._leaving.left)
+        busy = len(self._running.keys() - self._leaving.waiting - self._leaving.left)
+        return self._config.slots - busy - self._asked_for
 
     async def _recover(self) -> None:
         count = await self._queue.recover()
@@ -158,32 +200,60 @@ class Engine:
     async def _cycle(self, attempts: asyncio.TaskGroup, free: int) -> float:
         """Make one turn; returns the seconds until the next."""
         seen = self._news()
-        held = sorted(
-            (self._running.keys() | self._leaving.waiting) - self._leaving.left, key=lambda f: f.task_id
-        )
-        began = _now()
-        with self._leaving.batch() as batch:
-            try:
-                cycle = await self._queue.cycle(batch.endings, free, held, seen)
-            except InvalidInputError:
-                if not batch.endings:
-                    raise
-                await batch.one_by_one()
-                return 0.0
-            batch.kept(cycle.kept)
+        # What the second turn takes is claimed for by it.
+        free -= min(free, max(0, self._leaving.unsent - self._share))
+        self._turning = True
+        try:
+            exchanged = await self._exchange(attempts, free, seen)
+        finally:
+            self._turning = False
+        if exchanged is None:
+            return 0.0
         if seen is not None:
             self._pacing.told(_now())
-        claim = cycle.claim
-        self._metrics.claimed(_now() - began, len(claim.tasks) + len(claim.unreadable))
-        self._take(attempts, claim)
-        count = len(claim.tasks) + len(claim.unreadable)
-        if count and count == free:
+        if exchanged.tasks and exchanged.tasks == free:
             return 0.0
-        found = bool(count or batch.endings)
-        hints = self.condition.hints
         return self._pacing.pause(
-            found=found, hints=hints, told=seen is not None, due=claim.next_due_seconds if free else None
+            found=bool(exchanged.tasks or exchanged.endings),
+            hints=self.condition.hints,
+            told=seen is not None,
+            due=exchanged.next_due_seconds if free else None,
         )
+
+    async def _exchange(
+        self, attempts: asyncio.TaskGroup, free: int, seen: Facts | None
+    ) -> _Exchanged | None:
+        """Give endings for tasks; None when the endings had to be written one by one.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+            InvalidInputError: it refuses the call, which has no endings.
+        """
+        self._asked_for += free
+        began = _now()
+        try:
+            with self._leaving.batch(self._share) as batch:
+                if self._leaving.unsent:
+                    self._more.set()
+                try:
+                    cycle = await self._queue.cycle(batch.endings, free, self._held(), seen)
+                except InvalidInputError:
+                    if not batch.endings:
+                        raise
+                    await batch.one_by_one()
+                    return None
+                batch.kept(cycle.kept)
+        finally:
+            self._asked_for -= free
+        claim = cycle.claim
+        count = len(claim.tasks) + len(claim.unreadable)
+        self._metrics.claimed(_now() - began, count)
+        self._take(attempts, claim)
+        return _Exchanged(count, len(batch.endings), claim.next_due_seconds)
+
+    def _held(self) -> list[Fence]:
+        held = (self._running.keys() | self._leaving.waiting) - self._leaving.left
+        return sorted(held, key=lambda fence: fence.task_id)
 
     def _take(self, attempts: asyncio.TaskGroup, claim: Claim) -> None:
         for task in claim.tasks:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from pythonic_assistant.domain.ending import Ending, Failed
 from pythonic_assistant.domain.errors import InvalidInputError
@@ -71,11 +72,17 @@ class Leaving:
         self._store = store
         self._wake = wake
         self._entries: dict[Fence, Entry] = {}
+        self._on_their_way: set[Fence] = set()
         self._left: set[Fence] = set()
 
     def __bool__(self) -> bool:
-        """Whether there is something to write."""
+        """Whether there is something to write, or on its way."""
         return bool(self._entries)
+
+    @property
+    def unsent(self) -> int:
+        """How many endings no batch has taken yet."""
+        return len(self._entries) - len(self._on_their_way)
 
     @property
     def waiting(self) -> frozenset[Fence]:
@@ -97,6 +104,7 @@ class Leaving:
             return await told
         except asyncio.CancelledError:
             self._entries.pop(fence, None)
+            self._on_their_way.discard(fence)
             raise
 
     def fail(self, fence: Fence, error: str) -> None:
@@ -112,12 +120,15 @@ class Leaving:
         self._left.discard(fence)
 
     @contextmanager
-    def batch(self) -> Generator[Batch]:
-        """All that is to be written now; what is not told by the end of it waits for the next time."""
-        entries = dict(self._entries)
+    def batch(self, most: int) -> Generator[Batch]:
+        """The next to be written; what is not told by the end of it waits for the next time."""
+        unsent = (item for item in self._entries.items() if item[0] not in self._on_their_way)
+        entries = dict(islice(unsent, most))
+        self._on_their_way |= entries.keys()
         try:
             yield Batch(self._store, tuple(entries.values()))
         finally:
+            self._on_their_way -= entries.keys()
             for fence, entry in entries.items():
                 if entry.told.done() and self._entries.get(fence) is entry:
                     del self._entries[fence]

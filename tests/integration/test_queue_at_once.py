@@ -41,29 +41,6 @@ async def test_many_at_once_never_exceed_the_limit(queue: Queue) -> None:
             await connection.close()
 
 
-async def test_the_claim_keeps_to_its_index_with_a_long_history(queue: Queue) -> None:
-    person = await queue.person()
-    async with queue.connection.transaction():
-        await queue.connection.execute("alter table public.tasks disable trigger user")
-        await queue.connection.execute(
-            """insert into public.tasks (user_id, prompt, queue, state, finished_at, error)
-            select $1, 'old', $2, 'failed', now(), 'x' from generate_series(1, 20000)""",
-            person,
-            queue.name,
-        )
-        await queue.connection.execute("alter table public.tasks enable trigger user")
-    task = await queue.add(person)
-    plan = await queue.connection.fetch(
-        """explain select q.id from public.tasks q where q.queue = $1 and q.state = 'queued'
-        order by q.priority desc, q.id limit 5 for update skip locked""",
-        queue.name,
-    )
-    text = "\n".join(row[0] for row in plan)
-    assert "tasks_claim" in text, text
-    assert "Seq Scan" not in text, text
-    assert [claimed["id"] for claimed in await queue.claim()] == [task]
-
-
 async def test_inserts_and_finishes_in_one_thread_do_not_deadlock(queue: Queue) -> None:
     person = await queue.person()
     await queue.connection.execute("update public.profiles set active_limit = 100 where id = $1", person)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from pythonic_assistant.adapters.store.postgres_session import (
@@ -20,13 +20,16 @@ from pythonic_assistant.adapters.store.queue_functions import Call, Json, QueueF
 
 _BEGIN = f"begin; set local role {ROLE}; set local statement_timeout = '{STATEMENT_SECONDS:g}s'"
 
+SESSIONS: Final = 2
+
 _RETURN_JSON = frozenset({"claim_tasks", "cycle_tasks", "heartbeat_tasks", "begin_effect", "ask_outcome"})
 
 
 class PostgresQueue(QueueFunctions):
-    """See `QueueFunctions`; has one session, opened when it is needed and again when it was lost.
+    """See `QueueFunctions`; has two sessions, each opened when it is needed and again when it was lost.
 
-    A task that waits is told to a `PostgresListener`, which has a session of its own.
+    The second is needed while the first is busy: events do not wait for a claim. A task that waits is told
+    to a `PostgresListener`, which has a session of its own.
 
     Args:
         url: of the database, with a user who may act as the service role.
@@ -46,8 +49,10 @@ class PostgresQueue(QueueFunctions):
         super().__init__(worker=worker, lease_seconds=lease_seconds, queue=queue, labels=labels)
         self._url = url
         self._by_transaction = by_transaction
-        self._session: Session | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._sessions: list[Session | None] = [None] * SESSIONS
+        self._idle: asyncio.LifoQueue[int] = asyncio.LifoQueue()
+        for place in reversed(range(SESSIONS)):
+            self._idle.put_nowait(place)
 
     @property
     def tells_along(self) -> bool:
@@ -55,27 +60,26 @@ class PostgresQueue(QueueFunctions):
         return True
 
     async def close(self) -> None:
-        """End the session."""
-        async with self._one_at_a_time:
-            self._drop()
+        """End the sessions."""
+        for place in range(SESSIONS):
+            self._drop(place)
 
     async def _ask(self, calls: Sequence[Call], deadline: float) -> list[Any]:
         values = [_sent(value) for one in calls for value in one.arguments.values()]
         with in_words(calls[-1].function.replace("_", " ")):
-            try:
-                async with asyncio.timeout(deadline), self._one_at_a_time:
-                    row = await self._run(_statement(calls), values)
-            except TimeoutError:
-                # Also when another call was waited for: whatever takes that long will not be answered.
-                self._drop()
-                raise
+            async with asyncio.timeout(deadline):
+                place = await self._idle.get()
+                try:
+                    row = await self._run(place, _statement(calls), values)
+                finally:
+                    self._idle.put_nowait(place)
         return [
             json.loads(value) if one.function in _RETURN_JSON else value
             for one, value in zip(calls, row, strict=False)
         ]
 
-    async def _run(self, statement: str, values: Sequence[Any]) -> Any:
-        session = await self._opened()
+    async def _run(self, place: int, statement: str, values: Sequence[Any]) -> Any:
+        session = await self._opened(place)
         try:
             if not self._by_transaction:
                 return await session.fetchrow(statement, *values)
@@ -84,22 +88,25 @@ class PostgresQueue(QueueFunctions):
             await session.execute("commit")
         except Refusal:
             if self._by_transaction or session.is_closed():
-                self._drop()
+                self._drop(place)
             raise
         except BaseException:
-            self._drop()  # cancelled or cut off, it may be in the midst of anything
+            self._drop(place)  # cancelled or cut off, it may be in the midst of anything
             raise
         return row
 
-    async def _opened(self) -> Session:
-        if self._session is None or self._session.is_closed():
-            self._session = await open_session(self._url, by_transaction=self._by_transaction)
-        return self._session
+    async def _opened(self, place: int) -> Session:
+        session = self._sessions[place]
+        if session is None or session.is_closed():
+            session = self._sessions[place] = await open_session(
+                self._url, by_transaction=self._by_transaction
+            )
+        return session
 
-    def _drop(self) -> None:
-        if self._session is not None:
-            self._session.terminate()
-            self._session = None
+    def _drop(self, place: int) -> None:
+        session, self._sessions[place] = self._sessions[place], None
+        if session is not None:
+            session.terminate()
 
 
 def _sent(value: Any) -> Any:
