@@ -428,7 +428,9 @@ create or replace function pythonic.cycle_tasks(
     p_worker uuid, p_queue text, p_limit integer, p_lease_seconds double precision, p_held jsonb, p_labels text[],
     p_ended jsonb)
 returns jsonb
-language plpgsql security definer set search_path = '' set jit = off
+language plpgsql security definer set search_path = ''
+    set jit = off set plan_cache_mode = force_generic_plan
+    set enable_seqscan = off set enable_bitmapscan = off
 as $$
 declare
     v_ids bigint[];
@@ -436,6 +438,8 @@ declare
     v_other jsonb;
     v_kept jsonb := '[]';
     v_claim jsonb;
+    v_looked boolean;
+    v_lapse double precision;
 begin
     if p_ended <> '[]' then
         select jsonb_agg(e) filter (where e ->> 'how' = 'finish'), jsonb_agg(e) filter (where e ->> 'how' <> 'finish'),
@@ -452,14 +456,21 @@ begin
     if v_finished is not null then
         v_kept := pythonic.finish_many(p_worker, v_finished) || v_kept;
     end if;
-    if pythonic.upkeep_now_and_then(p_worker, p_queue, p_held) then
-        v_claim := pythonic.claim(p_worker, p_queue, p_limit, p_lease_seconds, p_labels);
-    else
-        v_claim := pythonic.claim(p_worker, p_queue, p_limit, p_lease_seconds, p_labels);
-        if v_ids is null and v_claim -> 'tasks' = '[]' then
-            -- Nothing to do: then there is time to look for what is lost or due.
+    v_looked := pythonic.upkeep_now_and_then(p_worker, p_queue, p_held);
+    v_claim := pythonic.claim(p_worker, p_queue, p_limit, p_lease_seconds, p_labels);
+    if v_ids is null and v_claim -> 'tasks' = '[]' then
+        -- Nothing to do: then there is time to look for what is lost or due.
+        if not v_looked then
             perform pythonic.upkeep(p_worker, p_queue, p_held);
             v_claim := pythonic.claim(p_worker, p_queue, p_limit, p_lease_seconds, p_labels);
+        end if;
+        -- Who lives renews a lease long before its end, so this makes nobody look more often; where somebody has
+        -- died, it is looked at once.
+        select extract(epoch from min(t.lease_until) - now()) into v_lapse
+            from public.tasks t where t.state = 'running' and t.lease_until > now();
+        if v_lapse is not null and v_claim -> 'tasks' = '[]' then
+            v_claim := v_claim || jsonb_build_object('next_due_seconds',
+                least((v_claim ->> 'next_due_seconds')::double precision, v_lapse + 0.02));
         end if;
     end if;
     return v_claim || jsonb_build_object('ended', v_kept);

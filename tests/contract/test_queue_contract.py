@@ -79,6 +79,15 @@ async def test_the_next_due_time_comes_with_a_claim(world: World, queue: QueueFu
     assert 60 < claim.next_due_seconds <= 90
 
 
+async def test_who_finds_nothing_learns_when_a_lease_ends(world: World, way: Way) -> None:
+    await world.add(await world.person())
+    busy, idle = world.queue(way, lease_seconds=9), world.queue(way)
+    assert (await busy.cycle((), 1, [])).claim.tasks
+    lease_ends = (await idle.cycle((), 1, [])).claim.next_due_seconds
+    assert lease_ends is not None
+    assert 0 < lease_ends <= 9.1
+
+
 async def test_one_turn_ends_all_ways_and_claims_the_next(world: World, queue: QueueFunctions) -> None:
     person = await world.person()
     await world.database.execute("update public.profiles set active_limit = 20 where id = $1", person)
