@@ -339,8 +339,8 @@ class Claim:
 
     Attributes:
         unreadable: tasks that were claimed but make no sense to this version, and why.
-        next_due_seconds: until there may be something to claim without a hint, because a scheduled task is due
-            or a lease ends; None when nothing of that is in sight. Not told to who took all that it asked for.
+        next_due_seconds: until there may be something to claim without a hint, because a scheduled task is
+            due or a lease ends; None when none is in sight, and for who took all that it asked for.
     """
 
     tasks: tuple[ClaimedTask, ...]

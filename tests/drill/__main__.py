@@ -12,7 +12,7 @@ from tests.drill.drill import prepared
 from tests.drill.planning import long, short
 from tests.drill.report import problems, sums, table
 
-DIRECT, API = 2, 1
+DIRECT, API = 3, 1
 
 
 async def run(kills: int, seed: int) -> int:
