@@ -388,8 +388,9 @@ as $$
 declare
     v_suspects uuid[];
 begin
-    -- A server that has just started has lost every lock: its workers have some seconds to come back.
-    if pg_catalog.pg_postmaster_start_time() > now() - interval '15 seconds' then return '{}'; end if;
+    -- A server that has just started has lost every lock: its workers have some seconds to come back. They try it
+    -- every two.
+    if pg_catalog.pg_postmaster_start_time() > now() - interval '5 seconds' then return '{}'; end if;
     -- Idle workers look every 5 s: a task is taken from a dead one within 8.
     select array_agg(w.id) into v_suspects from public.workers w
     where w.adapter = 'direct' and w.seen_at < now() - interval '3 seconds' and w.id is distinct from p_but

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from embedded_supabase.supervision import STEADY_SECONDS
 from tests.drill.database import Database, Stopped
 from tests.drill.machines import Machine, Supabase, now
 from tests.drill.points import Kind, Mission
@@ -264,6 +265,8 @@ class Lane:
             await field.supabase.answers()
             field.book.services_down[place] = (kill.at, now())
             kill.seconds = now() - kill.at
+            # What dies again before it was steady is started again later and later, as it should be.
+            kill.disturbed = field.book.disturbed(kill.at - STEADY_SECONDS, now(), but=place)
         field.book.kills.append(kill)
         self._settle(run, kill, run.row["state"])
         return kill

@@ -49,6 +49,9 @@ class Book:
         """Count what a person said."""
         self.answered[decision] = self.answered.get(decision, 0) + 1
 
-    def disturbed(self, since: float, until: float) -> bool:
-        """Whether a service was away, or had just been, in this time."""
-        return any(began <= until and ended + 5.0 >= since for began, ended in self.services_down)
+    def disturbed(self, since: float, until: float, *, but: int | None = None) -> bool:
+        """Whether a service was away, or had just been, in this time; `but` for the one of this place."""
+        return any(
+            place != but and began <= until and ended + 5.0 >= since
+            for place, (began, ended) in enumerate(self.services_down)
+        )

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 CHANNEL: Final = "pythonic_queue"
 FIRST_WAIT_SECONDS: Final = 0.1
 """Short: who is not back soon after a restart of the database is taken for dead."""
-LONGEST_WAIT_SECONDS: Final = 5.0
+LONGEST_WAIT_SECONDS: Final = 2.0
+"""Well below the 5 s after a start of the server in which nobody is taken for dead: `gone_workers`."""
 LOCK_SECONDS: Final = 5.0
 """Between two tries for the lock while another session has it."""
 
