@@ -107,6 +107,7 @@ async def measure(
         found += beside("kill -9 → task starts elsewhere", "s", await restarts(contestants))
     if "zombie" in rows:
         for contestant in contestants:
+            await contestant.clear()  # tasks of workers that were killed
             refused = await contestant.zombie_is_refused()
             found.append(
                 Figure(name=f"{contestant.name}: finish of a zombie refused", value=int(refused), unit="")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.async_api import TimeoutError as NotInTime
 
 from tests.acceptance.page_world import PlayedWorker
 from tests.embedded_fixtures import RunningSupabase
@@ -64,6 +65,10 @@ class World:
 async def ask(page: Page, prompt: str) -> None:
     """Type and send. While a file is still on its way Enter does nothing, so a person presses it again."""
     box = page.get_by_test_id("stChatInputTextArea")
+    try:
+        await box.wait_for(timeout=WAIT)
+    except NotInTime as error:
+        raise AssertionError(f"no place to type: {await page.inner_text('body')}") from error
     await box.fill(prompt)
     for _ in range(10):
         await box.press("Enter")

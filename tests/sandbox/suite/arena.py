@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -118,7 +118,8 @@ class Arena:
         for pid, name in _processes():
             if name == self.given["daemon"]:
                 found.append(f"process {pid} was left behind")
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it was just ending by itself
+                    os.kill(pid, signal.SIGKILL)
         if self.way is not None and (astray := self.way.harm()):
             found.append(astray)
         answer = await self.peer.session.execute("open('peer.txt').read(), child.poll()", timeout=10)
