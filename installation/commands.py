@@ -65,9 +65,10 @@ CHECK = [
     ["lint-imports"],
     ["node", os.path.join("embedded_supabase", "node_modules", "pyright", "index.js")],
 ]
-# Three processes on two cores: most tests wait more than they work. tests/conftest.py says which run where.
+# Two processes, because most tests wait more than they work; a third made it no quicker on two cores.
+# tests/conftest.py says which run where.
 TEST = [
-    *("python", "-m", "pytest", "-n", "3", "--no-loadscope-reorder"),
+    *("python", "-m", "pytest", "-n", "2", "--no-loadscope-reorder"),
     *("--cov", "--cov-report=term:skip-covered"),
 ]
 COMPILE = (

@@ -1,6 +1,6 @@
 """What all tests share, and how they are dealt to the processes that run them side by side.
 
-`make test` runs three of them. The sandbox's tests stay together in one: they look at what is left on the
+`make test` runs two of them. The sandbox's tests stay together in one: they look at what is left on the
 machine and share the limits of one ordinary user. Of the rest a file stays together, because its tests share
 what they have started.
 """

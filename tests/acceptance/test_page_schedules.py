@@ -79,7 +79,9 @@ async def test_a_schedule_from_its_words_to_its_end(world: World) -> None:
     await expect(dialog.get_by_text("Next:")).to_be_visible(timeout=WAIT)
 
     await dialog.get_by_role("button", name="Edit Count the orders").click()
-    await expect(dialog.get_by_role("textbox", name="When")).to_have_value("0 8 * * 1-5", timeout=WAIT)
+    when = dialog.get_by_role("textbox", name="When")
+    await expect(when.last).to_have_value("0 8 * * 1-5", timeout=WAIT)
+    await expect(when).to_have_count(1)  # the form that was there before is gone
     await say_when(dialog, "on the last day of the month at 18:00")
     await expect(dialog.get_by_text("At 18:00 on the last day")).to_be_visible(timeout=WAIT)
     await dialog.get_by_role("button", name="Save").click()
